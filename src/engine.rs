@@ -1,0 +1,148 @@
+//! What runs executions: the trait that every engine fulfils, and what a unit is told and tells.
+//! An engine never touches the database; only workers speak to engines.
+
+pub mod process;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::store::Id;
+
+/// One kind of place where executions run. A unit is one attempt of one execution in that place.
+#[async_trait::async_trait]
+pub trait Engine: Send + Sync {
+    /// The place that units of this engine live in, for example `process:<node id>`.
+    /// Only workers of the same scope may speak about a unit.
+    fn scope(&self) -> &str;
+
+    /// Starts the unit of an execution. A unit that exists already is success.
+    async fn start(&self, run: &Run) -> anyhow::Result<()>;
+
+    /// What is known of an execution's unit; `None` if this engine has no trace of it.
+    async fn find(&self, execution: Id) -> anyhow::Result<Option<Found>>;
+
+    /// Waits (at most about a second) for news after `offset`, and returns them with the new offset.
+    /// The end is told only when every entry before it has been returned.
+    async fn follow(&self, execution: Id, offset: u64) -> anyhow::Result<News>;
+
+    /// Asks the unit to end; it ends within seconds. An unknown unit is success.
+    async fn stop(&self, execution: Id) -> anyhow::Result<()>;
+
+    /// The executions of which this engine has a living unit.
+    async fn list(&self) -> anyhow::Result<Vec<Id>>;
+}
+
+/// What an engine needs to start a unit.
+#[derive(Debug, Clone)]
+pub struct Run {
+    pub execution: Id,
+    pub attempt: i32,
+    /// Folder that holds the unpacked archive of the pinned version.
+    pub script: PathBuf,
+    /// Folder of the version's Python environment; `None` if it needs no package.
+    pub environment: Option<PathBuf>,
+    /// The parameters, a JSON document.
+    pub params: String,
+    pub limits: Limits,
+    /// Whether the script declares that it uses Earth Engine (`uses_gee` of its configuration).
+    pub uses_gee: bool,
+}
+
+/// The limits of one unit, for its whole tree of processes.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Limits {
+    /// Nano-CPUs: 1,000,000,000 is one core.
+    pub cpu_nanos: u64,
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// Seconds of wall time, by the monotonic clock.
+    pub timeout_s: u64,
+    /// Processes and threads at one time.
+    pub max_processes: u64,
+    /// Bytes of one file.
+    pub max_file_bytes: u64,
+    /// Bytes of the scratch folder, and of `/tmp`.
+    pub scratch_bytes: u64,
+    pub network: Network,
+}
+
+/// How far a unit may reach.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Network {
+    /// Nowhere.
+    None,
+    /// Public hosts by HTTPS, through the gate.
+    Https,
+    /// Everywhere; only an administrator may grant it.
+    Full,
+}
+
+/// What is known of a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// It lives, or its end has not been fetched yet.
+    Living,
+    /// It is gone and has left no word of its end.
+    Lost,
+}
+
+/// What a unit said after an offset.
+#[derive(Debug, Default)]
+pub struct News {
+    pub entries: Vec<Entry>,
+    /// Where the next call goes on: bytes of the journal.
+    pub offset: u64,
+    pub end: Option<End>,
+}
+
+/// One word of a unit, a line of its journal. What a script writes is hostile until checked.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+pub struct Entry {
+    /// Seconds since 1970 in UTC, by the unit's clock.
+    #[serde(default)]
+    pub at: f64,
+    #[serde(flatten)]
+    pub word: Word,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum Word {
+    Log { level: String, text: String },
+    /// 0 to 100.
+    Progress(f64),
+    /// `"running"`: the script's own code begins.
+    Phase(String),
+    /// The runner saw the script fail: the class of the failure and a sentence for people.
+    Failed { class: String, message: String },
+}
+
+/// How a unit ended.
+#[derive(Debug, Clone)]
+pub struct End {
+    /// What the keeper saw; `None` if the unit is gone without a word (a lost unit).
+    pub exit: Option<Exit>,
+    /// The result document as the script left it, at most 64 MiB, not checked.
+    pub result: Option<Vec<u8>>,
+}
+
+/// The end of a unit as its keeper saw it: `exit.json`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq)]
+pub struct Exit {
+    pub code: Option<i32>,
+    pub signal: Option<i32>,
+    /// Ended because it used more than its memory.
+    pub oom: bool,
+    /// Ended because its wall time had passed.
+    pub timed_out: bool,
+    /// Ended because it was asked to.
+    pub stopped: bool,
+    /// The unit could not be started, or broke a limit other than memory and time: a sentence for people.
+    pub error: Option<String>,
+    pub peak_memory_bytes: u64,
+    pub cpu_s: f64,
+    /// Naive UTC, ISO 8601.
+    pub ended_at: String,
+}
