@@ -5,11 +5,12 @@ pub mod process;
 
 use std::path::PathBuf;
 
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use crate::store::Id;
 
-/// One kind of place where executions run. A unit is one attempt of one execution in that place.
+/// One kind of place where executions run and versions are built.
 #[async_trait::async_trait]
 pub trait Engine: Send + Sync {
     /// The place that units of this engine live in, for example `process:<node id>`.
@@ -19,19 +20,62 @@ pub trait Engine: Send + Sync {
     /// Starts the unit of an execution. A unit that exists already is success.
     async fn start(&self, run: &Run) -> anyhow::Result<()>;
 
-    /// What is known of an execution's unit; `None` if this engine has no trace of it.
-    async fn find(&self, execution: Id) -> anyhow::Result<Option<Found>>;
+    /// Starts the unit that builds a version. One that lives already is success; the remains of a dead one go.
+    async fn build(&self, build: &Build) -> anyhow::Result<()>;
+
+    /// Takes over what a build unit that ended well has made: the name under which runs will find it,
+    /// `None` if a run needs nothing but the script.
+    async fn seal(&self, build: &Build) -> anyhow::Result<Option<String>>;
+
+    /// What is known of a unit; `None` if this engine has no trace of it.
+    async fn find(&self, unit: Unit) -> anyhow::Result<Option<Found>>;
 
     /// Waits (at most about a second) for news after `offset`, and returns them with the new offset.
-    /// The end is told only when every entry before it has been returned.
-    async fn follow(&self, execution: Id, offset: u64) -> anyhow::Result<News>;
+    /// The end is told only when every entry before it has been returned. Giving up in between loses nothing.
+    async fn follow(&self, unit: Unit, offset: u64) -> anyhow::Result<News>;
 
     /// Asks the unit to end; it ends within seconds. An unknown unit is success.
-    async fn stop(&self, execution: Id) -> anyhow::Result<()>;
+    async fn stop(&self, unit: Unit) -> anyhow::Result<()>;
 
-    /// The executions of which this engine has a living unit.
-    async fn list(&self) -> anyhow::Result<Vec<Id>>;
+    /// Removes what an ended unit has left. An unknown unit is success.
+    async fn forget(&self, unit: Unit) -> anyhow::Result<()>;
+
+    /// The units of this engine that live.
+    async fn list(&self) -> anyhow::Result<Vec<Unit>>;
 }
+
+/// What an engine runs: one attempt of an execution, or the build of a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Unit {
+    Execution(Id),
+    Build(Id),
+}
+
+impl std::fmt::Display for Unit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Unit::Execution(id) => write!(f, "execution-{id}"),
+            Unit::Build(id) => write!(f, "build-{id}"),
+        }
+    }
+}
+
+/// What an engine needs to build a version.
+#[derive(Debug, Clone)]
+pub struct Build {
+    pub version: Id,
+    /// Whose environment it is, if it cannot be shared with other authors.
+    pub author: Id,
+    /// Folder that holds the unpacked archive.
+    pub script: PathBuf,
+    /// `requirements.txt` as uploaded; empty if there is none.
+    pub requirements: String,
+    /// The second try: packages that have no wheel may be built from their sources, for this author alone.
+    pub sources: bool,
+}
+
+/// The exit code of a build unit whose packages are not all to be had as wheels.
+pub const NEEDS_SOURCES: i32 = 5;
 
 /// What an engine needs to start a unit.
 #[derive(Debug, Clone)]
@@ -40,13 +84,15 @@ pub struct Run {
     pub attempt: i32,
     /// Folder that holds the unpacked archive of the pinned version.
     pub script: PathBuf,
-    /// Folder of the version's Python environment; `None` if it needs no package.
-    pub environment: Option<PathBuf>,
+    /// What `seal` returned for the version.
+    pub environment: Option<String>,
     /// The parameters, a JSON document.
     pub params: String,
     pub limits: Limits,
     /// Whether the script declares that it uses Earth Engine (`uses_gee` of its configuration).
     pub uses_gee: bool,
+    /// With which the run speaks for itself, where it speaks to the API at all.
+    pub credential: SecretString,
 }
 
 /// The limits of one unit, for its whole tree of processes.
@@ -110,13 +156,19 @@ pub struct Entry {
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
 #[serde(rename_all = "lowercase")]
 pub enum Word {
-    Log { level: String, text: String },
+    Log {
+        level: String,
+        text: String,
+    },
     /// 0 to 100.
     Progress(f64),
     /// `"running"`: the script's own code begins.
     Phase(String),
     /// The runner saw the script fail: the class of the failure and a sentence for people.
-    Failed { class: String, message: String },
+    Failed {
+        class: String,
+        message: String,
+    },
 }
 
 /// How a unit ended.
@@ -145,4 +197,17 @@ pub struct Exit {
     pub cpu_s: f64,
     /// Naive UTC, ISO 8601.
     pub ended_at: String,
+}
+
+/// A number for people: 1000000 as `1,000,000`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }

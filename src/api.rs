@@ -1,0 +1,221 @@
+//! The table of all routes, and what every request passes through.
+
+pub mod auth;
+pub mod docs;
+pub mod executions;
+pub mod extract;
+pub mod health;
+pub mod scripts;
+pub mod stream;
+pub mod tails;
+pub mod users;
+
+use std::time::Duration;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{ConnectInfo, DefaultBodyLimit, Request},
+    http::{HeaderName, HeaderValue, Method, Response, Uri, header},
+};
+use serde::Serialize;
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    compression::{CompressionLayer, predicate::Predicate},
+    cors::{AllowOrigin, CorsLayer},
+    request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
+    set_header::SetResponseHeaderLayer,
+    trace::TraceLayer,
+};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::{
+    app::App,
+    config::Environment,
+    error::{Error, Result},
+};
+
+/// Bytes of a request body, as it comes over the wire.
+pub const MAX_BODY_BYTES: usize = 50 << 20;
+
+/// `{"data": …}`, with `page`, `per_page` and `total` beside it where a list is paged.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Data<T> {
+    pub data: T,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub page: Option<Page>,
+}
+
+/// Where a page of a list stands.
+#[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
+pub struct Page {
+    pub page: i64,
+    pub per_page: i64,
+    pub total: i64,
+}
+
+/// The body of every error.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct ErrorBody {
+    pub status: u16,
+    /// What was wrong and what is right, a sentence.
+    pub detail: String,
+    /// For machines; see docs/API.md.
+    pub error_code: Option<String>,
+}
+
+/// An answer with one thing.
+pub fn data<T>(data: T) -> axum::Json<Data<T>> {
+    axum::Json(Data { data, page: None })
+}
+
+#[derive(OpenApi)]
+#[openapi(info(title = "Trends.Earth API", description = "Scripts, executions, logs and results.", version = "1.0.0"))]
+struct Document;
+
+/// Every route and its description.
+pub fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
+    let mut document = Document::openapi();
+    docs::sign(&mut document);
+    OpenApiRouter::with_openapi(document)
+        .merge(health::routes())
+        .merge(auth::routes())
+        .merge(users::routes())
+        .merge(scripts::routes())
+        .merge(executions::routes())
+        .split_for_parts()
+}
+
+/// The whole service: routes and what stands before them.
+pub fn service(app: &App) -> Router {
+    let (routes, document) = routes();
+    let prod = app.config.environment == Environment::Prod;
+    let mut router = routes
+        .merge(docs::routes(document))
+        .fallback(|| async { Error::not_found("Not Found") })
+        .method_not_allowed_fallback(|| async { Error::MethodNotAllowed })
+        .with_state(app.clone())
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(CompressionLayer::new().compress_when(Compressible))
+        .layer(cors(app))
+        .layer(CatchPanicLayer::custom(panicked));
+    for (name, value) in SECURITY_HEADERS {
+        router = router.layer(SetResponseHeaderLayer::if_not_present(
+            HeaderName::from_static(name),
+            HeaderValue::from_static(value),
+        ));
+    }
+    if prod {
+        let value = HeaderValue::from_static("max-age=31536000; includeSubDomains; preload");
+        router = router.layer(SetResponseHeaderLayer::if_not_present(header::STRICT_TRANSPORT_SECURITY, value));
+    }
+    let id = HeaderName::from_static("x-request-id");
+    router
+        .layer(PropagateRequestIdLayer::new(id.clone()))
+        .layer(TraceLayer::new_for_http().make_span_with(span).on_request(()).on_response(responded))
+        .layer(SetRequestIdLayer::new(id, MakeRequestUuid))
+}
+
+/// Both `/x` and `/x/` are one route. Only the documentation's page lives in a folder.
+pub fn trim_slash(mut request: Request) -> Request {
+    let uri = request.uri();
+    let path = uri.path();
+    if path.len() > 1 && path.ends_with('/') && !path.starts_with("/api/docs") {
+        let query = uri.query().map(|q| format!("?{q}")).unwrap_or_default();
+        if let Ok(trimmed) = format!("{}{query}", path.trim_end_matches('/')).parse::<Uri>() {
+            *request.uri_mut() = trimmed;
+        }
+    }
+    request
+}
+
+/// contract/auth-users.md 3.1
+const SECURITY_HEADERS: [(&str, &str); 7] = [
+    (
+        "content-security-policy",
+        "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data: https:; font-src 'self' data:; connect-src 'self'; frame-ancestors 'none'",
+    ),
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("x-xss-protection", "1; mode=block"),
+    ("referrer-policy", "strict-origin-when-cross-origin"),
+    (
+        "permissions-policy",
+        "geolocation=(), microphone=(), camera=(), payment=(), usb=(), magnetometer=(), gyroscope=()",
+    ),
+    ("x-permitted-cross-domain-policies", "none"),
+];
+
+fn cors(app: &App) -> CorsLayer {
+    let origins: Vec<HeaderValue> = app.config.cors_origins.iter().filter_map(|origin| origin.parse().ok()).collect();
+    let own = |name| HeaderName::from_static(name);
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS])
+        .allow_headers([
+            header::CONTENT_TYPE,
+            header::AUTHORIZATION,
+            header::IF_NONE_MATCH,
+            own("idempotency-key"),
+            own("last-event-id"),
+            own("x-te-callback-url"),
+            own("x-te-client"),
+            own("x-te-script-version"),
+        ])
+        .expose_headers([header::ETAG, header::RETRY_AFTER, own("x-request-id"), own("idempotency-replayed")])
+}
+
+/// Text of some length is compressed; archives and live streams never are (contract/clients.md 7).
+#[derive(Clone, Copy)]
+struct Compressible;
+
+impl Predicate for Compressible {
+    fn should_compress<B: axum::body::HttpBody>(&self, response: &Response<B>) -> bool {
+        let kind = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+        let text =
+            ["application/json", "text/html", "text/plain", "text/css", "application/javascript", "text/javascript"];
+        let long = response.body().size_hint().exact().is_none_or(|bytes| bytes >= 500);
+        long && text.iter().any(|prefix| kind.starts_with(prefix))
+    }
+}
+
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response<Body> {
+    use axum::response::IntoResponse;
+    Error::Internal(anyhow::anyhow!("a handler panicked")).into_response()
+}
+
+/// One span a request. The query is left out: it may hold what must not be logged.
+fn span<B>(request: &axum::http::Request<B>) -> tracing::Span {
+    let id =
+        request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok()).unwrap_or("").to_owned();
+    let peer = request.extensions().get::<ConnectInfo<std::net::SocketAddr>>().map(|info| info.0.ip().to_string());
+    let path: String = request.uri().path().chars().take(1_024).collect();
+    tracing::info_span!("request", request.id = id, method = %request.method(), path, peer)
+}
+
+fn responded<B>(response: &Response<B>, latency: Duration, _: &tracing::Span) {
+    tracing::info!(
+        status = response.status().as_u16(),
+        ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX),
+        "answered"
+    );
+}
+
+/// The address of the peer, for sessions and the audit trail.
+pub fn peer(parts: &axum::http::request::Parts) -> String {
+    parts
+        .extensions
+        .get::<ConnectInfo<std::net::SocketAddr>>()
+        .map_or_else(|| "unknown".to_owned(), |info| info.0.ip().to_string())
+}
+
+/// The parts of a comma list in a query, `include=a,b`.
+pub fn words(list: Option<&str>) -> Vec<&str> {
+    list.unwrap_or("").split(',').map(str::trim).filter(|word| !word.is_empty()).collect()
+}
+
+/// A value for JSON, or the server's own fault.
+pub fn value<T: Serialize>(of: T) -> Result<serde_json::Value> {
+    serde_json::to_value(of).map_err(|error| Error::Internal(error.into()))
+}

@@ -1,0 +1,109 @@
+//! `/api/v1/execution/<id>/log` and `…/log/stream`: what a run says, whole or live, and how containers say it.
+
+use axum::{Json, extract::State, http::HeaderMap, response::Response};
+use serde_json::Value;
+
+use super::find;
+use crate::{
+    api::{
+        Data, data,
+        extract::{json, path::ExecutionPath, query::Pairs},
+        stream::{self, Source},
+    },
+    app::App,
+    auth::{Reporter, User},
+    error::{Error, Result},
+    jobs::run_execution::level_of,
+    store::{
+        self,
+        logs::{ExecutionLog, Line},
+    },
+};
+
+/// Characters of a log line.
+const MAX_CHARS: usize = 10_000;
+
+/// The log of an execution, in order; `start` or `last-id` to go on. Owner or administrator.
+#[utoipa::path(get, path = "/api/v1/execution/{execution}/log", tag = "executions",
+    params(("execution" = String, Path), ("start" = Option<String>, Query), ("last-id" = Option<i64>, Query)),
+    responses((status = 200, body = Data<Vec<ExecutionLog>>), (status = 404, body = crate::api::ErrorBody)))]
+pub async fn list(
+    State(app): State<App>,
+    user: User,
+    path: ExecutionPath,
+    query: Pairs,
+) -> Result<Json<Data<Vec<ExecutionLog>>>> {
+    let execution = find(&app, &user, path.0, false, false).await?;
+    let after = crate::api::scripts::log::after(&query)?;
+    Ok(data(store::logs::list(&app.db, execution.id, after, i64::MAX).await?))
+}
+
+/// The log of an execution, live, as server-sent events. Owner or administrator.
+#[utoipa::path(get, path = "/api/v1/execution/{execution}/log/stream", tag = "executions",
+    params(("execution" = String, Path), ("last-id" = Option<i64>, Query)),
+    responses((status = 200, content_type = "text/event-stream"), (status = 204), (status = 404, body = crate::api::ErrorBody)))]
+pub async fn stream(
+    State(app): State<App>,
+    user: User,
+    path: ExecutionPath,
+    query: Pairs,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let execution = find(&app, &user, path.0, false, false).await?;
+    stream::open(app, user, Source::Execution(execution.id), &query, &headers).await
+}
+
+/// Adds a line, verbatim. Administrators, and a run for itself.
+#[utoipa::path(post, path = "/api/v1/execution/{execution}/log", tag = "executions", params(("execution" = String, Path)), request_body = Object,
+    responses((status = 200, body = Data<ExecutionLog>), (status = 400, body = crate::api::ErrorBody), (status = 403, body = crate::api::ErrorBody), (status = 404, body = crate::api::ErrorBody)))]
+pub async fn add(
+    State(app): State<App>,
+    who: Reporter,
+    path: ExecutionPath,
+    json::Body(body): json::Body,
+) -> Result<Json<Data<ExecutionLog>>> {
+    let lenient = matches!(who, Reporter::Run(_));
+    let text = body.get::<Value>("text").unwrap_or_default();
+    let level = body.get::<Value>("level").unwrap_or_default();
+    let as_text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    };
+    let (mut text, level) = (as_text(&text), as_text(&level));
+    if !lenient && (text.is_empty() || level.is_empty()) {
+        return Err(Error::invalid("Text and level are required"));
+    }
+    if text.chars().nth(MAX_CHARS).is_some() {
+        if !lenient {
+            return Err(Error::invalid("Log text too long"));
+        }
+        text = text.chars().take(MAX_CHARS).collect();
+    }
+    let missing = || Error::not_found("Ticket Not Found");
+    match &who {
+        Reporter::User(user) if !user.is_admin() && !user.is_environment => {
+            return Err(Error::Forbidden("Forbidden".into()));
+        }
+        Reporter::Run(run) if run.execution != path.0 => return Err(missing()),
+        _ => {}
+    }
+    let now = app.clock.now();
+    let level = level_of(&level);
+    let mut tx = app.db.begin().await?;
+    store::executions::lock(&mut tx, path.0).await?.ok_or_else(missing)?;
+    let heard = match &who {
+        Reporter::Run(run) => super::report::speaks(&mut tx, run).await?,
+        Reporter::User(_) => true,
+    };
+    let line = Line { level: level.clone(), text: text.clone(), at: now };
+    let id = if heard { store::logs::insert(&mut tx, path.0, &[line]).await? } else { None };
+    tx.commit().await?;
+    Ok(data(ExecutionLog {
+        id: id.unwrap_or(0),
+        execution_id: path.0,
+        level,
+        register_date: Some(now),
+        text: Some(text),
+    }))
+}

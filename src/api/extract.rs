@@ -1,0 +1,7 @@
+//! How requests are read: our own error body on bad input, lenient JSON, pages, paths.
+
+pub mod json;
+pub mod mend;
+pub mod page;
+pub mod path;
+pub mod query;

@@ -1,0 +1,146 @@
+//! JSON bodies: unpacked if they came gzipped, mended where Python wrote what JSON has no word for, bounded before parsed.
+
+use std::{collections::BTreeMap, io::Read};
+
+use axum::{
+    body::to_bytes,
+    extract::{FromRequest, Request},
+    http::{HeaderMap, header},
+};
+use bytes::Bytes;
+use flate2::read::MultiGzDecoder;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use super::mend;
+use crate::{
+    api::MAX_BODY_BYTES,
+    app::App,
+    error::{Error, Result},
+};
+
+/// Bytes of a gzipped body, as it comes over the wire.
+const MAX_PACKED_BYTES: usize = 25 << 20;
+
+/// A JSON object whose values are kept as they were written.
+#[derive(Debug, Default)]
+pub struct Object(BTreeMap<String, Box<RawValue>>);
+
+impl Object {
+    pub fn has(&self, key: &str) -> bool {
+        self.0.contains_key(key)
+    }
+
+    /// The value as written; `None` if the key is absent.
+    pub fn raw(&self, key: &str) -> Option<&RawValue> {
+        self.0.get(key).map(|value| &**value)
+    }
+
+    /// The value, `None` if absent, null or of another type.
+    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
+        serde_json::from_str(self.raw(key)?.get()).ok()
+    }
+
+    /// Whether the key is there and not null.
+    pub fn is_set(&self, key: &str) -> bool {
+        self.raw(key).is_some_and(|value| value.get() != "null")
+    }
+
+    pub fn into_inner(self) -> BTreeMap<String, Box<RawValue>> {
+        self.0
+    }
+}
+
+/// A body that has to be a JSON object, with a JSON content type.
+#[derive(Debug)]
+pub struct Body(pub Object);
+
+/// A body that may be missing, or of another type; then there is nothing in it.
+#[derive(Debug)]
+pub struct MaybeJson(pub Option<Object>);
+
+impl FromRequest<App> for Body {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self> {
+        if !is_json(request.headers()) {
+            return Err(Error::UnsupportedMediaType(
+                "Send a JSON object, with the header Content-Type: application/json".into(),
+            ));
+        }
+        let bytes = read(request, app.config.max_unpacked_bytes).await?;
+        Ok(Body(parse(&bytes)?))
+    }
+}
+
+impl FromRequest<App> for MaybeJson {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self> {
+        if !is_json(request.headers()) {
+            return Ok(MaybeJson(None));
+        }
+        let bytes = read(request, app.config.max_unpacked_bytes).await?;
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Ok(MaybeJson(None));
+        }
+        Ok(MaybeJson(Some(parse(&bytes)?)))
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+    let kind = kind.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
+}
+
+/// A body that counts as no parameters: null, an empty list or text, zero, false (contract/scripts-executions.md 2).
+const NOTHING: [&str; 6] = ["null", "[]", "\"\"", "0", "false", ""];
+
+fn parse(bytes: &[u8]) -> Result<Object> {
+    let text = mend::mend(bytes)
+        .map_err(|error| Error::invalid_as("invalid_json", format!("The body is not valid JSON: {error}")))?;
+    match serde_json::from_str(&text) {
+        Ok(object) => Ok(Object(object)),
+        Err(_) if NOTHING.contains(&text.trim()) => Ok(Object::default()),
+        Err(_) => {
+            Err(Error::invalid_as("invalid_json", "The body must be a JSON object, for example {\"key\": \"value\"}"))
+        }
+    }
+}
+
+/// The whole body within its limits, unpacked. A body that is labelled gzip but is not counts as it is.
+async fn read(request: Request, max_unpacked: usize) -> Result<Bytes> {
+    let packed = request
+        .headers()
+        .get(header::CONTENT_ENCODING)
+        .and_then(|v| v.to_str().ok())
+        .is_some_and(|encoding| encoding.trim().eq_ignore_ascii_case("gzip"));
+    let (limit, text) = if packed {
+        (MAX_PACKED_BYTES, "Compressed request body too large")
+    } else {
+        (MAX_BODY_BYTES, "Request too large")
+    };
+    let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    if declared.is_some_and(|length| length > limit) {
+        return Err(Error::TooLarge(text.into()));
+    }
+    let body = to_bytes(request.into_body(), limit).await.map_err(|_| Error::TooLarge(text.into()))?;
+    if !packed {
+        return Ok(body);
+    }
+    let unpacked = tokio::task::spawn_blocking(move || {
+        let mut out = Vec::new();
+        let read = MultiGzDecoder::new(&body[..]).take(max_unpacked as u64 + 1).read_to_end(&mut out);
+        match read {
+            Ok(_) => Bytes::from(out),
+            Err(_) => body,
+        }
+    })
+    .await
+    .map_err(|error| Error::Internal(error.into()))?;
+    if unpacked.len() > max_unpacked {
+        return Err(Error::TooLarge("Decompressed request body too large".into()));
+    }
+    Ok(unpacked)
+}

@@ -1,0 +1,62 @@
+//! Ids and keys in paths. What cannot name anything is answered like what is not there.
+
+use std::collections::HashMap;
+
+use axum::{
+    RequestPartsExt,
+    extract::{FromRequestParts, RawPathParams},
+    http::request::Parts,
+};
+
+use crate::{
+    app::App,
+    error::{Error, Result},
+    store::{Id, scripts::Key},
+};
+
+/// `{execution}`: a UUID.
+#[derive(Debug, Clone, Copy)]
+pub struct ExecutionPath(pub Id);
+
+/// `{script}`: a UUID in any form, else a slug. Keeps the text for the answer.
+#[derive(Debug, Clone)]
+pub struct ScriptPath {
+    pub key: Key,
+    pub text: String,
+}
+
+impl ScriptPath {
+    /// The 404 that names what was asked for.
+    pub fn missing(&self) -> Error {
+        Error::not_found(format!("Script with id {} does not exist", self.text))
+    }
+}
+
+async fn params(parts: &mut Parts) -> Result<HashMap<String, String>> {
+    let params: RawPathParams = parts.extract().await.map_err(|_| Error::not_found("Not Found"))?;
+    Ok(params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+}
+
+impl FromRequestParts<App> for ExecutionPath {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self> {
+        let params = params(parts).await?;
+        params
+            .get("execution")
+            .and_then(|text| Id::parse(text))
+            .map(ExecutionPath)
+            .ok_or_else(|| Error::not_found("Ticket Not Found"))
+    }
+}
+
+impl FromRequestParts<App> for ScriptPath {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self> {
+        let mut params = params(parts).await?;
+        let text = params.remove("script").ok_or_else(|| Error::not_found("Not Found"))?;
+        let key = Id::parse(&text).map_or_else(|| Key::Slug(text.chars().filter(|c| *c != '\0').collect()), Key::Id);
+        Ok(ScriptPath { key, text })
+    }
+}

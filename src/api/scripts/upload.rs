@@ -1,0 +1,226 @@
+//! `POST` and `PATCH /api/v1/script`: an archive arrives, is checked, kept, and queued for its build.
+
+use axum::{
+    Json,
+    extract::{FromRequest, Multipart, Request, State},
+};
+use bytes::{Bytes, BytesMut};
+use serde_json::Value;
+use sqlx::types::Json as SqlJson;
+use tokio::sync::Semaphore;
+
+use super::{audit, find, view};
+use crate::{
+    api::{
+        Data, data,
+        extract::{path::ScriptPath, query::Pairs},
+    },
+    app::App,
+    auth::User,
+    build::{self, Checked, archive::Reject, configuration::Configuration},
+    error::{Error, Result},
+    jobs,
+    store::{
+        self, Id,
+        jobs::NewJob,
+        script_versions::NewVersion,
+        scripts::{Script, Upload},
+    },
+};
+
+/// Bytes of an uploaded archive.
+const MAX_BYTES: usize = 10 << 20;
+
+/// Archives that are inflated and checked at one time.
+static CHECKS: Semaphore = Semaphore::const_new(2);
+
+/// An archive as a form field `file`.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "describes the body in the OpenAPI document; it is read as a stream")]
+pub struct ArchiveForm {
+    #[schema(value_type = String, format = Binary)]
+    file: Vec<u8>,
+}
+
+/// The part `file` of the form, read within its limit. The rest of a body that is too large is read and dropped, so that
+/// the client hears why instead of a broken connection.
+async fn file(request: Request) -> Result<Bytes> {
+    let required = || Error::invalid("File Required");
+    let Ok(mut form) = Multipart::from_request(request, &()).await else { return Err(required()) };
+    loop {
+        let mut part = match form.next_field().await {
+            Ok(Some(part)) => part,
+            Ok(None) => return Err(required()),
+            Err(error) => return Err(broken(&error)),
+        };
+        if part.name() != Some("file") {
+            continue;
+        }
+        let Some(name) = part.file_name().map(str::to_owned) else { return Err(required()) };
+        let mut bytes = BytesMut::new();
+        let mut too_large = false;
+        while let Some(chunk) = part.chunk().await.map_err(|error| broken(&error))? {
+            too_large |= bytes.len() + chunk.len() > MAX_BYTES;
+            if !too_large {
+                bytes.extend_from_slice(&chunk);
+            }
+        }
+        if too_large {
+            return Err(Error::invalid_as("body_too_large", "File too large (max 10MB)"));
+        }
+        build::archive::check_file_name(&name).map_err(|text| Error::invalid_as("invalid_archive", text))?;
+        return Ok(bytes.freeze());
+    }
+}
+
+fn broken(error: &axum::extract::multipart::MultipartError) -> Error {
+    if error.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
+        Error::TooLarge("Request too large".into())
+    } else {
+        Error::invalid_as(
+            "invalid_archive",
+            "The form could not be read; send the archive as multipart/form-data in a part named file",
+        )
+    }
+}
+
+/// Inflates and judges an archive off the async threads, a few at a time.
+async fn check(app: &App, bytes: &Bytes) -> Result<Checked> {
+    if crate::jobs::free_bytes(&app.config.data_dir).is_some_and(|free| free < app.config.min_free_bytes) {
+        return Err(Error::NoRoom);
+    }
+    let _slot = CHECKS.acquire().await.map_err(anyhow::Error::from)?;
+    let bytes = bytes.clone();
+    let checked = tokio::task::spawn_blocking(move || build::check(&bytes)).await.map_err(anyhow::Error::from)?;
+    checked.map_err(|Reject { code, detail }| Error::invalid_as(code, detail))
+}
+
+fn upload(c: &Configuration) -> Upload {
+    let number = |value: Option<u64>| value.map(|v| i64::try_from(v).unwrap_or(i64::MAX));
+    Upload {
+        name: c.name.clone(),
+        cpu_reservation: number(c.cpu_reservation),
+        cpu_limit: number(c.cpu_limit),
+        memory_reservation: number(c.memory_reservation),
+        memory_limit: number(c.memory_limit),
+        environment: c.environment.clone(),
+        environment_version: c.environment_version.clone(),
+        compute_type: c.compute_type.clone(),
+        batch_job_definition: c.batch_job_definition.clone(),
+        batch_job_queue: c.batch_job_queue.clone(),
+        batch_image: c.batch_image.clone(),
+        uses_gee: c.uses_gee,
+        openeo_backend_url: c.openeo_backend_url.clone(),
+    }
+}
+
+/// What an upload leaves out stays as the script has it, in the new version too.
+fn keep(configuration: &mut Configuration, script: &Script) {
+    let stored = |value: Option<i64>| value.and_then(|v| u64::try_from(v).ok());
+    configuration.cpu_limit = configuration.cpu_limit.or(stored(script.cpu_limit));
+    configuration.memory_limit = configuration.memory_limit.or(stored(script.memory_limit));
+}
+
+/// Adds a version with its build job. The archive is stored already; its key holds its digest.
+async fn add_version(
+    tx: &mut store::Tx,
+    script: Id,
+    user: &User,
+    checked: &Checked,
+    key: &str,
+    now: store::Time,
+) -> Result<()> {
+    let mut configuration = checked.configuration.clone();
+    let schema = configuration.params_schema.take();
+    let config = SqlJson(serde_json::value::to_raw_value(&configuration).map_err(anyhow::Error::from)?);
+    let schema =
+        schema.map(serde_json::value::RawValue::from_string).transpose().map_err(anyhow::Error::from)?.map(SqlJson);
+    let version = Id::ordered();
+    let new = NewVersion {
+        script,
+        digest: &checked.package.digest,
+        archive_key: key,
+        config: &config,
+        params_schema: schema.as_ref(),
+        created_by: user.id,
+    };
+    store::script_versions::insert(tx, version, &new, now).await?;
+    let job = NewJob { kind: jobs::BUILD_SCRIPT, subject: version, unique_key: Some(format!("build:{version}")) };
+    store::jobs::insert(tx, &job, now).await?;
+    tx.notify().await?;
+    Ok(())
+}
+
+fn archive_key(script: Id, digest: &str) -> String {
+    format!("scripts/{script}/{}.tar.gz", digest.trim_start_matches("sha256:"))
+}
+
+/// Publishes a new script from a `.tar.gz` archive. Administrators only.
+#[utoipa::path(post, path = "/api/v1/script", tag = "scripts", request_body(content = ArchiveForm, content_type = "multipart/form-data"),
+    responses((status = 200, body = Data<super::ScriptView>), (status = 400, body = crate::api::ErrorBody), (status = 403, body = crate::api::ErrorBody)))]
+pub async fn create(State(app): State<App>, user: User, request: Request) -> Result<Json<Data<Value>>> {
+    let bytes = file(request).await?;
+    if !user.is_admin() {
+        return Err(Error::Forbidden("Only admins and superadmins can create scripts".into()));
+    }
+    let checked = check(&app, &bytes).await?;
+    let taken = || {
+        let name = &checked.configuration.name;
+        Error::invalid_as("slug_taken", format!("Script with name {name} generates an existing script slug"))
+    };
+    let key = store::scripts::Key::Slug(checked.configuration.slug.clone());
+    if store::scripts::find(&app.db, &key, &store::scripts::Viewer::Everything).await?.is_some() {
+        return Err(taken());
+    }
+    let id = Id::random();
+    let key = archive_key(id, &checked.package.digest);
+    app.objects.put(&key, bytes).await?;
+    let now = app.clock.now();
+    let mut tx = app.db.begin().await?;
+    if !store::scripts::insert(&mut tx, id, &checked.configuration.slug, user.id, &upload(&checked.configuration), now)
+        .await?
+    {
+        drop(tx);
+        app.objects.delete(&key).await?;
+        return Err(taken());
+    }
+    add_version(&mut tx, id, &user, &checked, &key, now).await?;
+    let script =
+        store::scripts::get_within(&mut tx, id).await?.ok_or_else(|| anyhow::anyhow!("the new script is not there"))?;
+    audit(&mut tx, &user, "script.uploaded", &script, now).await?;
+    tx.commit().await?;
+    app.wake();
+    Ok(data(view(&app, &user, &script, false, &Pairs::default()).await?))
+}
+
+/// Uploads a script again: a new version, which is built while the last good one stays runnable. Owner or administrator.
+#[utoipa::path(patch, path = "/api/v1/script/{script}", tag = "scripts", params(("script" = String, Path)),
+    request_body(content = ArchiveForm, content_type = "multipart/form-data"),
+    responses((status = 200, body = Data<super::ScriptView>), (status = 400, body = crate::api::ErrorBody), (status = 403, body = crate::api::ErrorBody), (status = 404, body = crate::api::ErrorBody)))]
+pub async fn update(
+    State(app): State<App>,
+    user: User,
+    path: ScriptPath,
+    request: Request,
+) -> Result<Json<Data<Value>>> {
+    let bytes = file(request).await?;
+    let script = find(&app, &user, &path).await?;
+    if !user.is_admin() && script.user_id != Some(user.id) {
+        return Err(Error::Forbidden("Operation not allowed to this user".into()));
+    }
+    let mut checked = check(&app, &bytes).await?;
+    keep(&mut checked.configuration, &script);
+    let key = archive_key(script.id, &checked.package.digest);
+    app.objects.put(&key, bytes).await?;
+    let now = app.clock.now();
+    let mut tx = app.db.begin().await?;
+    if !store::scripts::update(&mut tx, script.id, &upload(&checked.configuration), now).await? {
+        return Err(path.missing());
+    }
+    add_version(&mut tx, script.id, &user, &checked, &key, now).await?;
+    audit(&mut tx, &user, "script.uploaded", &script, now).await?;
+    let script = store::scripts::get_within(&mut tx, script.id).await?.ok_or_else(|| path.missing())?;
+    tx.commit().await?;
+    app.wake();
+    Ok(data(view(&app, &user, &script, false, &Pairs::default()).await?))
+}

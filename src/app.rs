@@ -1,0 +1,139 @@
+//! What every handler and worker shares: configuration, database, engine, objects, keys, clock. Cloning it is cheap.
+
+use std::{
+    ops::Deref,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::Context;
+use nix::fcntl::{Flock, FlockArg};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    api::tails::Tails,
+    auth::{passwords::Hasher, tokens::Tokens},
+    clock::Clock,
+    config::Config,
+    objects::Objects,
+    store::{Db, Id},
+};
+
+#[derive(Clone)]
+pub struct App(Arc<Inner>);
+
+pub struct Inner {
+    pub config: Config,
+    pub db: Db,
+    pub objects: Objects,
+    pub clock: Clock,
+    pub tokens: Tokens,
+    pub hasher: Hasher,
+    /// Readers of live logs.
+    pub tails: Tails,
+    /// Tasks that the server waits for when it stops.
+    pub tasks: TaskTracker,
+    /// Cancelled when the server is to stop.
+    pub stop: CancellationToken,
+    wake: watch::Sender<u64>,
+}
+
+impl Deref for App {
+    type Target = Inner;
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+/// The folder of this machine, held by one process at a time.
+pub struct DataDir {
+    pub path: PathBuf,
+    /// Stays with the folder: names this machine in leases and places.
+    pub node: String,
+    _lock: Flock<std::fs::File>,
+}
+
+impl DataDir {
+    /// Opens or makes the folder (mode 0700) and locks it.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .with_context(|| format!("cannot make the folder {}", path.display()))?;
+        let path = path.canonicalize()?;
+        let mode = std::fs::metadata(&path)?.permissions().mode();
+        anyhow::ensure!(
+            mode & 0o077 == 0,
+            "The folder {} can be read by others (mode {:o}); make it private: chmod 700 {}",
+            path.display(),
+            mode & 0o777,
+            path.display()
+        );
+        let lock = std::fs::File::options().create(true).truncate(false).write(true).open(path.join("server.lock"))?;
+        let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|_| {
+            anyhow::anyhow!(
+                "Another server works on {}; stop it first, or choose another folder with --data-dir.",
+                path.display()
+            )
+        })?;
+        let node = kept(&path.join("node.id"), || Id::random().to_string())?;
+        Ok(DataDir { path, node, _lock: lock })
+    }
+}
+
+/// A value that is made once and then kept in a file of mode 0600.
+pub fn kept(path: &Path, make: impl FnOnce() -> String) -> anyhow::Result<String> {
+    use std::{io::Write, os::unix::fs::OpenOptionsExt};
+    match std::fs::read_to_string(path) {
+        Ok(text) if !text.trim().is_empty() => return Ok(text.trim().to_owned()),
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+    let value = make();
+    let mut file = std::fs::File::options().create(true).truncate(true).write(true).mode(0o600).open(path)?;
+    writeln!(file, "{value}")?;
+    file.sync_all()?;
+    Ok(value)
+}
+
+impl App {
+    /// Puts the parts together. The schema is up to date already.
+    pub fn new(config: Config, db: Db, data: &DataDir) -> anyhow::Result<Self> {
+        let secret = match &config.jwt_secret {
+            Some(secret) => secret.clone(),
+            None if config.is_postgres() => {
+                anyhow::bail!("JWT_SECRET_KEY must be set: with PostgreSQL every node has to sign with the same key.")
+            }
+            None => SecretString::from(kept(&data.path.join("jwt.key"), || crate::auth::tokens::random(48))?),
+        };
+        anyhow::ensure!(!secret.expose_secret().is_empty(), "the signing key is empty");
+        let objects = Objects::local(&data.path.join("objects"))?;
+        Ok(App(Arc::new(Inner {
+            tokens: Tokens::new(&secret),
+            hasher: Hasher::new(),
+            tails: Tails::default(),
+            clock: Clock::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            wake: watch::Sender::new(0),
+            config,
+            db,
+            objects,
+        })))
+    }
+
+    /// Tells the workers of this process that there may be something to do; others hear it from the database.
+    pub fn wake(&self) {
+        self.wake.send_modify(|n| *n = n.wrapping_add(1));
+    }
+
+    /// Hears of `wake` from now on.
+    pub fn woken(&self) -> watch::Receiver<u64> {
+        self.wake.subscribe()
+    }
+}

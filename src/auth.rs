@@ -1,0 +1,124 @@
+//! Who asks: extractors that a handler names as parameters. A handler without one is public.
+
+pub mod passwords;
+pub mod tokens;
+
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, header, request::Parts},
+};
+
+use crate::{
+    app::App,
+    error::{Error, Result, TokenError},
+    store::{self, Id, scripts::Viewer, users::Role},
+};
+
+/// A person or program with an account, by a living access token.
+#[derive(Debug, Clone)]
+pub struct User {
+    pub id: Id,
+    pub email: String,
+    /// From the role column; the environment account counts as ADMIN, or SUPERADMIN where the setting says so.
+    pub role: Role,
+    /// The account that containers of the existing server sign in with.
+    pub is_environment: bool,
+    /// Of the token that was brought.
+    pub token: tokens::Access,
+}
+
+/// Whoever may report for an execution: an account, or the execution itself by its run credential.
+#[derive(Debug, Clone)]
+pub enum Reporter {
+    User(User),
+    Run(Run),
+}
+
+/// An execution that speaks for itself. What it opens is a fixed list of routes: those that take a `Reporter`.
+#[derive(Debug, Clone, Copy)]
+pub struct Run {
+    pub execution: Id,
+    /// The attempt that the credential was drawn for; words of an earlier one change nothing.
+    pub attempt: i32,
+}
+
+impl User {
+    pub fn is_admin(&self) -> bool {
+        self.role >= Role::Admin
+    }
+
+    /// Whose scripts this caller sees.
+    pub fn viewer(&self) -> Viewer {
+        if self.is_admin() { Viewer::Everything } else { Viewer::Person { id: self.id, role: self.role.as_str() } }
+    }
+
+    /// Owners and administrators see an execution; to everybody else it does not exist.
+    pub fn sees(&self, execution: &store::executions::Execution) -> bool {
+        self.is_admin() || execution.user_id == Some(self.id)
+    }
+
+    /// How events name this caller.
+    pub fn actor(&self) -> String {
+        format!("user:{}", self.id)
+    }
+}
+
+impl FromRequestParts<App> for User {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
+        let token = bearer(&parts.headers)?;
+        let access = app.tokens.read_access(token, app.clock.now())?;
+        of_token(app, access).await
+    }
+}
+
+impl FromRequestParts<App> for Reporter {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
+        let token = bearer(&parts.headers)?;
+        if let Some(claims) = app.tokens.read_run(token, app.clock.now())? {
+            // The credential ends with its run, whatever the token says of itself.
+            let living = store::credentials::living(&app.db, claims.execution, app.clock.now()).await?;
+            if living.is_none() {
+                return Err(TokenError::Expired.into());
+            }
+            return Ok(Reporter::Run(Run { execution: claims.execution, attempt: claims.attempt }));
+        }
+        User::from_request_parts(parts, app).await.map(Reporter::User)
+    }
+}
+
+/// The account behind a token, if both still live.
+pub async fn of_token(app: &App, access: tokens::Access) -> Result<User> {
+    let caller = store::users::caller(&app.db, access.sub, &access.jti).await?.ok_or(Error::SignIn {
+        status: axum::http::StatusCode::UNAUTHORIZED,
+        msg: format!("Error loading the user {}", access.sub),
+    })?;
+    let before = caller.tokens_not_before.is_some_and(|t| access.iat < t.and_utc().timestamp());
+    if caller.revoked || before {
+        return Err(TokenError::Revoked.into());
+    }
+    let is_environment = app.config.environment_user.as_deref() == Some(caller.email.to_lowercase().as_str());
+    let role = match Role::of(caller.role.as_deref()) {
+        _ if is_environment && app.config.environment_user_superadmin => Role::Superadmin,
+        role => role,
+    };
+    Ok(User { id: caller.id, email: caller.email, role, is_environment, token: access })
+}
+
+/// The token of the one `Bearer` item in the Authorization header (contract/auth-users.md 4.1).
+fn bearer(headers: &HeaderMap) -> Result<&str, TokenError> {
+    let value = headers.get(header::AUTHORIZATION).ok_or(TokenError::Missing)?;
+    let value = value.to_str().map_err(|_| TokenError::Invalid)?;
+    let mut bearers = value.split(',').map(str::trim).filter_map(|item| {
+        let rest = item.strip_prefix("Bearer")?;
+        (rest.is_empty() || rest.starts_with(' ')).then(|| rest.trim())
+    });
+    match (bearers.next(), bearers.next()) {
+        (None, _) | (Some(_), Some(_)) => Err(TokenError::Missing),
+        (Some(token), None) if token.is_empty() || token.contains(' ') => Err(TokenError::Invalid),
+        (Some(token), None) => Ok(token),
+    }
+}

@@ -1,0 +1,152 @@
+//! Password hashes: Argon2id for new ones, werkzeug's scrypt and pbkdf2 of the existing server verified
+//! (contract/auth-users.md 4.4). Hashing runs off the async threads and a bounded number at once.
+
+use argon2::Argon2;
+use pbkdf2::hmac::{Hmac, KeyInit};
+use subtle::ConstantTimeEq;
+use tokio::sync::Semaphore;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
+
+/// Passwords longer than this (bytes) are refused before they are hashed.
+pub const MAX_BYTES: usize = 1_024;
+
+/// A hash that no password matches; an unknown account costs as much time as a known one.
+const NOBODY: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$dHJlbmRzLmVhcnRoLm5vYm9keQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// Bounds how many hashes are computed at once, so that a hundred sign-ins slow nothing else.
+#[derive(Debug)]
+pub struct Hasher {
+    slots: Semaphore,
+}
+
+impl Hasher {
+    pub fn new() -> Self {
+        Hasher { slots: Semaphore::new(std::thread::available_parallelism().map_or(1, |n| n.get().max(1))) }
+    }
+
+    /// Hashes a new password with Argon2id (19 MiB, 2 passes).
+    pub async fn hash(&self, password: String) -> anyhow::Result<String> {
+        let _slot = self.slots.acquire().await?;
+        tokio::task::spawn_blocking(move || hash(&password)).await?
+    }
+
+    /// Whether the password fits the stored hash; without one, takes as long and says no.
+    pub async fn verify(&self, password: String, stored: Option<String>) -> anyhow::Result<bool> {
+        let _slot = self.slots.acquire().await?;
+        Ok(tokio::task::spawn_blocking(move || match stored {
+            Some(stored) => verify(&password, &stored),
+            None => {
+                verify(&password, NOBODY);
+                false
+            }
+        })
+        .await?)
+    }
+}
+
+impl Default for Hasher {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn hash(password: &str) -> anyhow::Result<String> {
+    let mut salt = [0; 16];
+    getrandom::fill(&mut salt)?;
+    let mut key = [0; 32];
+    Argon2::default()
+        .hash_password_into(password.as_bytes(), &salt, &mut key)
+        .map_err(|e| anyhow::anyhow!("argon2: {e}"))?;
+    let params = argon2::Params::DEFAULT;
+    Ok(format!(
+        "$argon2id$v=19$m={},t={},p={}${}${}",
+        params.m_cost(),
+        params.t_cost(),
+        params.p_cost(),
+        BASE64.encode(salt),
+        BASE64.encode(key)
+    ))
+}
+
+/// Verifies any form of hash that this server or the existing one writes; another form never matches.
+pub fn verify(password: &str, stored: &str) -> bool {
+    if stored.starts_with("$argon2id$") {
+        return verify_argon2(password, stored).unwrap_or(false);
+    }
+    let mut parts = stored.splitn(3, '$');
+    let (Some(method), Some(salt), Some(hex)) = (parts.next(), parts.next(), parts.next()) else { return false };
+    let mut words = method.split(':');
+    match words.next() {
+        Some("scrypt") => verify_scrypt(password, salt, hex, words),
+        Some("pbkdf2") => verify_pbkdf2(password, salt, hex, words),
+        _ => false,
+    }
+}
+
+fn verify_argon2(password: &str, stored: &str) -> Option<bool> {
+    let mut parts = stored.split('$').skip(3);
+    let (costs, salt, key) = (parts.next()?, parts.next()?, parts.next()?);
+    let cost = |name: &str| costs.split(',').find_map(|c| c.strip_prefix(name)?.parse::<u32>().ok());
+    let (m, t, p) = (cost("m=")?, cost("t=")?, cost("p=")?);
+    // What is stored is input too: a row must not be able to cost more than a sign-in may.
+    if m > 262_144 || t > 16 || p > 16 {
+        return None;
+    }
+    let (salt, key) = (BASE64.decode(salt).ok()?, BASE64.decode(key).ok()?);
+    if !(16..=64).contains(&key.len()) {
+        return None;
+    }
+    let params = argon2::Params::new(m, t, p, Some(key.len())).ok()?;
+    let mut computed = vec![0; key.len()];
+    Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params)
+        .hash_password_into(password.as_bytes(), &salt, &mut computed)
+        .ok()?;
+    Some(computed.ct_eq(&key).into())
+}
+
+fn verify_scrypt<'a>(password: &str, salt: &str, hex: &str, mut words: impl Iterator<Item = &'a str>) -> bool {
+    let mut number = |default: u32| words.next().map_or(Some(default), |w| w.parse().ok());
+    let (Some(n), Some(r), Some(p)) = (number(32_768), number(8), number(1)) else { return false };
+    // 128 MiB at most: N × r × 128 bytes.
+    if !n.is_power_of_two() || n < 2 || u64::from(n) * u64::from(r) > 1 << 20 || p == 0 || p > 16 {
+        return false;
+    }
+    let Ok(log_n) = u8::try_from(n.trailing_zeros()) else { return false };
+    let Ok(params) = scrypt::Params::new(log_n, r, p) else { return false };
+    let mut computed = [0; 64];
+    scrypt::scrypt(password.as_bytes(), salt.as_bytes(), &params, &mut computed).is_ok() && equals_hex(&computed, hex)
+}
+
+fn verify_pbkdf2<'a>(password: &str, salt: &str, hex: &str, mut words: impl Iterator<Item = &'a str>) -> bool {
+    let name = words.next().unwrap_or("sha256");
+    let Some(rounds) = words.next().map_or(Some(1_000_000), |w| w.parse::<u32>().ok()) else { return false };
+    if rounds == 0 || rounds > 10_000_000 {
+        return false;
+    }
+    fn derive<M: KeyInit + pbkdf2::hmac::digest::Update + pbkdf2::hmac::digest::FixedOutput + Clone + Sync>(
+        password: &str,
+        salt: &str,
+        rounds: u32,
+        length: usize,
+    ) -> Vec<u8> {
+        let mut key = vec![0; length];
+        let fits = pbkdf2::pbkdf2::<M>(password.as_bytes(), salt.as_bytes(), rounds, &mut key).is_ok();
+        if fits { key } else { Vec::new() }
+    }
+    let computed = match name {
+        "sha1" => derive::<Hmac<sha1::Sha1>>(password, salt, rounds, 20),
+        "sha224" => derive::<Hmac<sha2::Sha224>>(password, salt, rounds, 28),
+        "sha256" => derive::<Hmac<sha2::Sha256>>(password, salt, rounds, 32),
+        "sha384" => derive::<Hmac<sha2::Sha384>>(password, salt, rounds, 48),
+        "sha512" => derive::<Hmac<sha2::Sha512>>(password, salt, rounds, 64),
+        _ => return false,
+    };
+    !computed.is_empty() && equals_hex(&computed, hex)
+}
+
+fn equals_hex(computed: &[u8], hex: &str) -> bool {
+    super::tokens::hex(computed).as_bytes().ct_eq(hex.as_bytes()).into()
+}

@@ -1,0 +1,177 @@
+//! Signed tokens. Each kind has a key of its own, so that a token of one kind opens no other door; only account access
+//! tokens use the secret that is shared with the existing server (contract/auth-users.md 4.1).
+
+use aws_lc_rs::hkdf;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::TokenError,
+    store::{Id, Time},
+};
+
+/// Seconds that an access token lives.
+pub const ACCESS_S: i64 = 3_600;
+/// Days that a refresh token lives.
+pub const REFRESH_DAYS: i64 = 30;
+
+/// The keys of this installation.
+pub struct Tokens {
+    access: (EncodingKey, DecodingKey),
+    run: (EncodingKey, DecodingKey),
+}
+
+/// An account's access token, verified.
+#[derive(Debug, Clone)]
+pub struct Access {
+    pub sub: Id,
+    pub jti: String,
+    /// Seconds since 1970.
+    pub iat: i64,
+    pub exp: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AccessClaims {
+    #[serde(default)]
+    fresh: bool,
+    iat: i64,
+    jti: String,
+    #[serde(rename = "type", default = "access")]
+    kind: String,
+    sub: String,
+    #[serde(default)]
+    nbf: i64,
+    #[serde(default)]
+    csrf: String,
+    exp: i64,
+    #[serde(default, skip_serializing)]
+    purpose: Option<serde_json::Value>,
+}
+
+fn access() -> String {
+    "access".to_owned()
+}
+
+/// What a run's token says.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RunClaims {
+    #[serde(rename = "type")]
+    kind: String,
+    pub execution: Id,
+    pub attempt: i32,
+    exp: i64,
+}
+
+impl Tokens {
+    /// Derives all keys from the one secret of the installation.
+    pub fn new(secret: &SecretString) -> Self {
+        let secret = secret.expose_secret().as_bytes();
+        let pair = |key: &[u8]| (EncodingKey::from_secret(key), DecodingKey::from_secret(key));
+        Tokens { access: pair(secret), run: pair(&derived(secret, "run")) }
+    }
+
+    /// A new access token of an account. Tokens count in whole seconds: within the second in which older ones were ended
+    /// (`not_before` is the next one) the new one is dated ahead, so that it lives.
+    pub fn issue_access(&self, user: Id, now: Time, not_before: Option<Time>) -> anyhow::Result<String> {
+        let now = now.and_utc().timestamp();
+        let claims = AccessClaims {
+            fresh: false,
+            iat: not_before.map_or(now, |t| t.and_utc().timestamp().clamp(now, now + 1)),
+            jti: Id::random().to_string(),
+            kind: access(),
+            sub: user.to_string(),
+            nbf: now,
+            csrf: Id::random().to_string(),
+            exp: now + ACCESS_S,
+            purpose: None,
+        };
+        Ok(jsonwebtoken::encode(&Header::default(), &claims, &self.access.0)?)
+    }
+
+    /// Verifies an account's access token.
+    pub fn read_access(&self, token: &str, now: Time) -> Result<Access, TokenError> {
+        let claims: AccessClaims = read(token, &self.access.1)?;
+        let now = now.and_utc().timestamp();
+        if claims.kind != "access"
+            || claims.purpose.is_some()
+            || claims.jti.is_empty()
+            || claims.iat > now + 1
+            || claims.nbf > now
+        {
+            return Err(TokenError::Invalid);
+        }
+        if claims.exp <= now {
+            return Err(TokenError::Expired);
+        }
+        let sub = Id::parse(&claims.sub).ok_or(TokenError::Invalid)?;
+        Ok(Access { sub, jti: claims.jti, iat: claims.iat, exp: claims.exp })
+    }
+
+    /// A new token of a run.
+    pub fn issue_run(&self, execution: Id, attempt: i32, now: Time) -> anyhow::Result<String> {
+        let claims = RunClaims { kind: "run".into(), execution, attempt, exp: now.and_utc().timestamp() + ACCESS_S };
+        Ok(jsonwebtoken::encode(&Header::default(), &claims, &self.run.0)?)
+    }
+
+    /// Verifies a run's token; `None` if the token is not of this kind.
+    pub fn read_run(&self, token: &str, now: Time) -> Result<Option<RunClaims>, TokenError> {
+        let Ok(claims) = read::<RunClaims>(token, &self.run.1) else { return Ok(None) };
+        if claims.kind != "run" {
+            return Ok(None);
+        }
+        if claims.exp <= now.and_utc().timestamp() { Err(TokenError::Expired) } else { Ok(Some(claims)) }
+    }
+}
+
+/// Checks signature and form; times are compared with the server's own clock by the caller.
+fn read<T: serde::de::DeserializeOwned>(token: &str, key: &DecodingKey) -> Result<T, TokenError> {
+    let mut validation = Validation::new(Algorithm::HS256);
+    validation.validate_exp = false;
+    validation.validate_nbf = false;
+    validation.validate_aud = false;
+    validation.required_spec_claims.clear();
+    jsonwebtoken::decode(token, key, &validation).map(|data| data.claims).map_err(|_| TokenError::Invalid)
+}
+
+/// HKDF-SHA256 of the secret with a label: the key of one kind of token.
+fn derived(secret: &[u8], label: &str) -> [u8; 32] {
+    let mut key = [0; 32];
+    let info = [label.as_bytes()];
+    let fill = hkdf::Salt::new(hkdf::HKDF_SHA256, b"trends.earth")
+        .extract(secret)
+        .expand(&info, hkdf::HKDF_SHA256)
+        .and_then(|okm| okm.fill(&mut key));
+    assert!(fill.is_ok(), "32 bytes are within what HKDF-SHA256 gives");
+    key
+}
+
+/// So many random bytes as base64url without padding.
+pub fn random(bytes: usize) -> String {
+    use base64::Engine;
+    let mut buffer = vec![0; bytes];
+    let filled = getrandom::fill(&mut buffer);
+    assert!(filled.is_ok(), "the system gives random bytes");
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(buffer)
+}
+
+/// SHA-256 in hex, for one-time secrets that are stored.
+pub fn digest(text: &str) -> String {
+    hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes()).as_ref())
+}
+
+/// Lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        use std::fmt::Write;
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Compares two secrets in constant time.
+pub fn same(a: &str, b: &str) -> bool {
+    use subtle::ConstantTimeEq;
+    a.as_bytes().ct_eq(b.as_bytes()).into()
+}

@@ -1,0 +1,79 @@
+//! An archive becomes a runnable version: what is checked at upload, and where its files lie when it runs.
+
+pub mod archive;
+pub mod configuration;
+pub mod requirements;
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    config::Config,
+    objects::Objects,
+    store::{Json, script_versions::Version},
+};
+use archive::{Package, Reject};
+use configuration::{Caps, Configuration};
+
+/// An upload that passed every check which needs no Python.
+#[derive(Debug)]
+pub struct Checked {
+    pub package: Package,
+    pub configuration: Configuration,
+}
+
+/// Checks an uploaded archive to its last byte. Costs processor time: never on an async thread.
+pub fn check(gz: &[u8]) -> Result<Checked, Reject> {
+    let package = archive::read(gz)?;
+    let configuration = Configuration::parse(&package.configuration)?;
+    requirements::Requirements::parse(&package.requirements)
+        .map_err(|refused| Reject { code: "invalid_archive", detail: refused.to_string() })?;
+    Ok(Checked { package, configuration })
+}
+
+/// What the settings allow a script.
+pub fn caps(config: &Config) -> Caps {
+    Caps {
+        timeout_default_s: config.run_timeout_s,
+        timeout_max_s: config.run_timeout_max_s,
+        scratch_bytes: config.scratch_bytes,
+        ..Caps::default()
+    }
+}
+
+/// The configuration that is kept with a version.
+pub fn stored(config: &Json) -> anyhow::Result<Configuration> {
+    Ok(serde_json::from_str(config.0.get())?)
+}
+
+/// The folder with the unpacked files of a version; laid out from its archive if it is not there yet.
+pub async fn unpacked(data: &Path, objects: &Objects, version: &Version) -> anyhow::Result<PathBuf> {
+    let name = version.digest.trim_start_matches("sha256:");
+    let target = data.join("versions").join(name);
+    if target.is_dir() {
+        return Ok(target);
+    }
+    let gz = objects
+        .get(&version.archive_key)
+        .await?
+        .ok_or_else(|| anyhow::anyhow!("the archive {} is not there any more", version.archive_key))?;
+    tokio::task::spawn_blocking(move || {
+        let parent = data_versions(&target)?;
+        let temporary = parent.join(format!(".{}", crate::store::Id::random()));
+        let laid_out = archive::unpack(&gz, &temporary).map_err(anyhow::Error::from).and_then(|()| {
+            match std::fs::rename(&temporary, &target) {
+                // Another build or run of the same content was faster: its files are the same.
+                Err(_) if target.is_dir() => Ok(()),
+                other => Ok(other?),
+            }
+        });
+        let _ = std::fs::remove_dir_all(&temporary);
+        laid_out.map(|()| target)
+    })
+    .await?
+}
+
+fn data_versions(target: &Path) -> anyhow::Result<PathBuf> {
+    let parent = target.parent().ok_or_else(|| anyhow::anyhow!("a version's folder has a parent"))?.to_owned();
+    std::fs::create_dir_all(&parent)?;
+    Ok(parent)
+}

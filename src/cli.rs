@@ -1,0 +1,97 @@
+//! The command line: one file a command.
+
+pub mod check;
+pub mod demo;
+pub mod migrate;
+pub mod openapi;
+pub mod package;
+pub mod run_local;
+pub mod serve;
+pub mod user;
+
+use std::{path::Path, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::{config::Flags, engine::process};
+
+/// Trends.Earth: registers scripts, runs them, and serves status, logs and results.
+#[derive(Debug, Parser)]
+#[command(name = "trends-earth", version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the API, with a worker beside it
+    Serve(serve::Args),
+    /// Work without serving the API
+    Worker(serve::WorkerArgs),
+    /// Do the main job from nothing: start, publish an example, run it, show its result
+    Demo(demo::Args),
+    /// Bring the database up to date
+    Migrate(migrate::Args),
+    /// Make and manage accounts
+    User(user::Args),
+    /// Test configuration, database, objects and sandbox: a line each
+    Check(check::Args),
+    /// Print the OpenAPI document
+    Openapi,
+    /// Run an author's script on this machine, without a server
+    RunLocal(run_local::Args),
+    /// Keep one unit of the process engine
+    #[command(hide = true)]
+    Keep { folder: std::path::PathBuf },
+}
+
+/// The hidden commands of the process engine. They are dispatched before there is a second thread, and before anything is
+/// read or parsed: a namespace can only be left by a process of one thread, and inside a sandbox there is nothing to read.
+pub fn hidden() -> Option<ExitCode> {
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    match (words.first().and_then(|word| word.to_str()), words.get(1)) {
+        (Some("keep"), Some(folder)) => Some(process::keeper::keep(Path::new(folder))),
+        (Some("enter"), None) => Some(process::enter::enter()),
+        (Some("enter-namespaces"), _) => Some(process::namespaces::enter(&words[1..])),
+        _ => None,
+    }
+}
+
+/// Runs a command; its error is one sentence.
+pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(args) => serve::run(args).await,
+        Command::Worker(args) => serve::work(args).await,
+        Command::Demo(args) => demo::run(args).await,
+        Command::Migrate(args) => migrate::run(args).await,
+        Command::User(args) => user::run(args).await,
+        Command::Check(args) => check::run(args).await,
+        Command::Openapi => openapi::run(),
+        Command::RunLocal(args) => run_local::run(args).await,
+        Command::Keep { .. } => Ok(ExitCode::from(2)),
+    }
+}
+
+/// A line for people, on standard output. What came from outside is shown with its control characters escaped.
+#[expect(clippy::print_stdout, reason = "the command line speaks on standard output")]
+pub fn say(text: &str) {
+    println!("{}", plain(text));
+}
+
+/// Text from outside for a terminal: control characters are escaped, line feeds and tabs stay.
+pub fn plain(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
+        if c.is_control() && c != '\n' && c != '\t' {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+        out
+    })
+}
+
+/// Settings of a command that has no flags of its own for them.
+pub fn flags(data_dir: Option<std::path::PathBuf>) -> Flags {
+    Flags { listen: None, data_dir }
+}

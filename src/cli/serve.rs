@@ -1,0 +1,148 @@
+//! `serve` and `worker`: the server, with or without one or the other half.
+
+use std::{process::ExitCode, sync::Arc};
+
+use anyhow::Context;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+
+use super::say;
+use crate::{
+    app::{App, DataDir},
+    config::{Config, Flags, SandboxSetting},
+    engine::{Engine, process::Process},
+    jobs,
+    server::{self, Server},
+    store, telemetry,
+};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    pub flags: Flags,
+    /// Serve the API only; something else must work
+    #[arg(long)]
+    pub no_worker: bool,
+    /// Bring a PostgreSQL database up to date at start
+    #[arg(long)]
+    pub migrate: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct WorkerArgs {
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+/// `trends-earth serve`
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    telemetry::start("info");
+    let config = Config::from_process(&args.flags)?;
+    let data = Arc::new(DataDir::open(&config.data_dir)?);
+    let listener = listen(&config).await?;
+    let server = Server::open(config, data, args.migrate).await?;
+    let address = listener.local_addr()?;
+    if store::users::none(&server.app.db).await? {
+        say(&format!(
+            "There is no account yet. Make the first one with:\n  trends-earth user create you@example.org --role SUPERADMIN --data-dir {}",
+            server.data.path.display()
+        ));
+    }
+    say(&format!(
+        "Trends.Earth {} listens on http://{address} (documentation: http://{address}/api/docs/)",
+        env!("CARGO_PKG_VERSION")
+    ));
+    stop_on_signals(&server.app)?;
+    if !args.no_worker {
+        let (config, data) = (server.app.config.clone(), server.data.clone());
+        server.work(async move { engine(&config, &data).await });
+    }
+    server.run(listener).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `trends-earth worker`
+pub async fn work(args: WorkerArgs) -> anyhow::Result<ExitCode> {
+    telemetry::start("info");
+    let config = Config::from_process(&args.flags)?;
+    anyhow::ensure!(
+        config.is_postgres(),
+        "A worker of its own needs PostgreSQL (DATABASE_URL); on SQLite `serve` works too."
+    );
+    anyhow::ensure!(
+        config.objects_shared,
+        "Scripts are kept in the data folder of the machine that they were uploaded to. With a second node, put the folder {}/objects on a shared disk and set TE_OBJECTS_SHARED=true.",
+        config.data_dir.display()
+    );
+    let data = Arc::new(DataDir::open(&config.data_dir)?);
+    let engine = engine(&config, &data).await?;
+    let server = Server::open(config, data.clone(), false).await?;
+    let app = server.app;
+    stop_on_signals(&app)?;
+    say(&format!("Trends.Earth {} works on {}", env!("CARGO_PKG_VERSION"), engine.scope()));
+    jobs::work(app.clone(), engine, data).await?;
+    app.tasks.close();
+    app.tasks.wait().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
+    if matches!(config.sandbox, SandboxSetting::Landlock | SandboxSetting::None) {
+        anyhow::ensure!(
+            config.listen.ip().is_loopback(),
+            "With TE_SANDBOX=landlock or none the server listens on loopback only; {} is not.",
+            config.listen
+        );
+    }
+    TcpListener::bind(config.listen).await.with_context(|| {
+        format!("cannot listen on {}; is another server there? Choose another port with --listen", config.listen)
+    })
+}
+
+/// The engine of the settings, with a word about what it keeps.
+pub async fn engine(config: &Config, data: &DataDir) -> anyhow::Result<Arc<dyn Engine>> {
+    let process = Process::open(config, &data.path, &data.node).await?;
+    let broken: Vec<&str> = process.choice.checks.iter().filter(|c| !c.ok).map(|c| c.name.as_str()).collect();
+    tracing::info!(
+        sandbox = crate::engine::process::sandbox_title(&process.choice.sandbox),
+        python = %process.interpreter.executable.display(),
+        not_kept = broken.join(", "),
+        in_force = crate::engine::process::probe::in_force().join(", "),
+        "scripts run here"
+    );
+    Ok(Arc::new(process))
+}
+
+/// First signal: stop taking work and finish requests. Second one: leave at once; the database knows what was under way.
+pub fn stop_on_signals(app: &App) -> anyhow::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let stop = app.stop.clone();
+    // Not one of the tasks that the server waits for: it ends with the process.
+    #[expect(clippy::disallowed_methods, reason = "listens for signals as long as the process lives")]
+    tokio::spawn(async move {
+        for round in 0..2 {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if round == 0 {
+                tracing::info!("the server stops; runs go on by themselves and are taken up at the next start");
+                stop.cancel();
+            } else {
+                std::process::exit(130);
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Opens the database of the settings for a command that only administers.
+pub async fn app(flags: &Flags) -> anyhow::Result<(App, Arc<DataDir>)> {
+    let config = Config::from_process(flags)?;
+    let data = Arc::new(DataDir::open(&config.data_dir)?);
+    let db = server::open_database(&config, &data, false).await?;
+    Ok((App::new(config, db, &data)?, data))
+}

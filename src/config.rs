@@ -1,0 +1,368 @@
+//! Every setting: read once, typed, documented. Flags come first, then the environment, then `<NAME>_FILE`, then the
+//! default; what is empty counts as unset, and all errors are reported at once. Nothing else reads the environment.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::SocketAddr,
+    path::PathBuf,
+    str::FromStr,
+};
+
+use secrecy::SecretString;
+
+/// What flags may say before the environment is asked.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Flags {
+    /// Address and port to listen on
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Folder for everything that is kept on this machine
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Where the server stands: `ENVIRONMENT`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Environment {
+    Dev,
+    Test,
+    Staging,
+    Prod,
+}
+
+/// What may hold a script in: `TE_SANDBOX`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SandboxSetting {
+    /// The first of bubblewrap and our own namespaces that passes its probe.
+    Auto,
+    Bwrap,
+    Namespaces,
+    /// Landlock and seccomp alone: less than the promises; by the operator's word.
+    Landlock,
+    /// Nothing at all; by the operator's word.
+    None,
+}
+
+/// Every setting of the server.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `--listen`, else `0.0.0.0:PORT`: where the API listens. Default 127.0.0.1:3000.
+    pub listen: SocketAddr,
+    /// `--data-dir`, `TE_DATA_DIR`: folder for everything that is kept on this machine. Default `trends-earth-data`.
+    pub data_dir: PathBuf,
+    /// `DATABASE_URL`: `postgresql://…` or `sqlite://path`. Default: a SQLite file in the data folder.
+    pub database_url: Option<SecretString>,
+    /// `JWT_SECRET_KEY`, else `SECRET_KEY`: signs access tokens. Without one, outside prod and on SQLite, a random one is kept in the data folder.
+    pub jwt_secret: Option<SecretString>,
+    /// `ENVIRONMENT`: dev, test, staging or prod. Default dev.
+    pub environment: Environment,
+    /// `API_PUBLIC_URL`: how people reach this server. Default: the address that it listens on.
+    pub public_url: Option<String>,
+    /// `CORS_ORIGINS`: comma list of web addresses whose pages may call the API.
+    pub cors_origins: Vec<String>,
+    /// `API_ENVIRONMENT_USER`: e-mail of the account that containers of the existing server sign in with; lower case.
+    pub environment_user: Option<String>,
+    /// `API_ENVIRONMENT_USER_PASSWORD`.
+    pub environment_user_password: Option<SecretString>,
+    /// `TE_ENVIRONMENT_USER_SUPERADMIN`: the environment account counts as SUPERADMIN, as on the existing server. Default false.
+    pub environment_user_superadmin: bool,
+    /// `TE_ADMIN_EMAIL` and `TE_ADMIN_PASSWORD`: create the first SUPERADMIN of an empty installation.
+    pub admin: Option<(String, SecretString)>,
+    /// `TE_SANDBOX`: auto, bwrap, namespaces, landlock or none. Default auto.
+    pub sandbox: SandboxSetting,
+    /// `TE_PYTHON`: the interpreter for scripts. Default: the first python3 (3.9 or newer) that answers.
+    pub python: Option<PathBuf>,
+    /// `TE_RUN_TIMEOUT_S`: seconds that a run may last if its script does not say. Default 259200 (three days).
+    pub run_timeout_s: u64,
+    /// `TE_RUN_TIMEOUT_MAX_S`: seconds that a script may ask for at most. Default 604800.
+    pub run_timeout_max_s: u64,
+    /// `TE_BUILD_TIMEOUT_S`: seconds that a build may last. Default 900.
+    pub build_timeout_s: u64,
+    /// `TE_LOG_MAX_BYTES`: bytes of log text kept of one run. Default 20,000,000.
+    pub log_max_bytes: u64,
+    /// `TE_MAX_RUNS`: runs at one time on this worker. Default twice the cores.
+    pub max_runs: usize,
+    /// `TE_MAX_BUILDS`: builds at one time on this worker. Default 1.
+    pub max_builds: usize,
+    /// `MAX_CONCURRENT_EXECUTIONS_PER_USER`: active runs of one user. Default 3.
+    pub max_runs_per_user: i64,
+    /// `TE_MAX_WAITING_PER_USER`: waiting runs of one user before submits are refused. Default 1,000.
+    pub max_waiting_per_user: i64,
+    /// `TE_RUN_UID_BASE`: first host account id for runs, when the server is root. Default 2,000,000.
+    pub run_uid_base: u32,
+    /// `TE_LEASE_S`: seconds after which a silent worker has lost its jobs. Default 30.
+    pub lease_s: u64,
+    /// `TE_HEARTBEAT_S`: seconds between two signs of life. Default 5.
+    pub heartbeat_s: u64,
+    /// `TE_NODE_LOST_S`: seconds after which a place without a worker is given up. Default 600.
+    pub node_lost_s: u64,
+    /// `TE_STATEMENT_TIMEOUT_S`: seconds that one SQL statement may take on PostgreSQL. Default 10.
+    pub statement_timeout_s: u64,
+    /// `TE_MIN_FREE_BYTES`: bytes of disk below which nothing new starts. Default 1 GiB.
+    pub min_free_bytes: u64,
+    /// `TE_SCRATCH_BYTES`: bytes of scratch space of one run. Default 2 GiB.
+    pub scratch_bytes: u64,
+    /// `TE_EGRESS_HOSTS`: comma list of the only hosts that runs may reach; unset = every public one.
+    pub egress_hosts: Option<Vec<String>>,
+    /// `MAX_DECOMPRESSED_REQUEST_SIZE`: bytes of an unpacked request body. Default 50 MiB.
+    pub max_unpacked_bytes: usize,
+    /// `TE_OBJECTS_SHARED`: the data folder is on a disk that all nodes share. Default false.
+    pub objects_shared: bool,
+    /// What the machine's own package tools are told (`PIP_*`, `UV_*`, proxies, certificates) and what finds programs (`PATH`, `HOME`).
+    pub machine: BTreeMap<String, String>,
+}
+
+/// Everything that is wrong with the settings, a line each.
+#[derive(Debug)]
+pub struct Errors(Vec<String>);
+
+impl fmt::Display for Errors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("The settings are not right:")?;
+        self.0.iter().try_for_each(|line| write!(f, "\n  {line}"))
+    }
+}
+
+impl std::error::Error for Errors {}
+
+impl Config {
+    /// Reads flags and the environment of this process.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    pub fn from_process(flags: &Flags) -> Result<Self, Errors> {
+        let env =
+            std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
+        Self::read(flags, env)
+    }
+
+    /// Reads flags and the given environment.
+    pub fn read(flags: &Flags, env: BTreeMap<String, String>) -> Result<Self, Errors> {
+        let mut r = Reader { env, seen: BTreeSet::new(), errors: Vec::new() };
+        let port = r.text("PORT");
+        let listen = match (flags.listen, port) {
+            (Some(listen), _) => listen,
+            (None, Some(port)) => {
+                let port = port.parse().unwrap_or_else(|_| {
+                    r.errors.push(format!("PORT is {port:?}; it must be a number from 1 to 65535."));
+                    3000
+                });
+                SocketAddr::from(([0, 0, 0, 0], port))
+            }
+            (None, None) => SocketAddr::from(([127, 0, 0, 1], 3000)),
+        };
+        let environment = r.choice(
+            "ENVIRONMENT",
+            Environment::Dev,
+            &[
+                ("dev", Environment::Dev),
+                ("test", Environment::Test),
+                ("staging", Environment::Staging),
+                ("prod", Environment::Prod),
+                ("production", Environment::Prod),
+            ],
+        );
+        let jwt_secret = r.secret("JWT_SECRET_KEY");
+        let secret_key = r.secret("SECRET_KEY");
+        let admin_email = r.text("TE_ADMIN_EMAIL");
+        let admin_password = r.secret("TE_ADMIN_PASSWORD");
+        let admin = match (admin_email, admin_password) {
+            (Some(email), Some(password)) => Some((email, password)),
+            (None, None) => None,
+            _ => {
+                r.errors.push("TE_ADMIN_EMAIL and TE_ADMIN_PASSWORD must be set together.".into());
+                None
+            }
+        };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let machine = r
+            .env
+            .iter()
+            .filter(|(name, _)| {
+                let upper = name.to_ascii_uppercase();
+                matches!(
+                    upper.as_str(),
+                    "PATH" | "HOME" | "REQUESTS_CA_BUNDLE" | "CURL_CA_BUNDLE" | "SSL_CERT_FILE" | "SSL_CERT_DIR"
+                ) || upper.starts_with("PIP_")
+                    || upper.starts_with("UV_")
+                    || upper.ends_with("_PROXY")
+            })
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        let config = Config {
+            listen,
+            data_dir: flags
+                .data_dir
+                .clone()
+                .or_else(|| r.text("TE_DATA_DIR").map(PathBuf::from))
+                .unwrap_or_else(|| PathBuf::from("trends-earth-data")),
+            database_url: r.secret("DATABASE_URL"),
+            jwt_secret: jwt_secret.or(secret_key),
+            environment,
+            public_url: r.text("API_PUBLIC_URL").map(|url| url.trim_end_matches('/').to_owned()),
+            cors_origins: r
+                .list("CORS_ORIGINS")
+                .unwrap_or_else(|| vec!["http://localhost:3000".into(), "http://localhost:8080".into()]),
+            environment_user: r.text("API_ENVIRONMENT_USER").map(|email| email.to_lowercase()),
+            environment_user_password: r.secret("API_ENVIRONMENT_USER_PASSWORD"),
+            environment_user_superadmin: r.switch("TE_ENVIRONMENT_USER_SUPERADMIN", false),
+            admin,
+            sandbox: r.choice(
+                "TE_SANDBOX",
+                SandboxSetting::Auto,
+                &[
+                    ("auto", SandboxSetting::Auto),
+                    ("bwrap", SandboxSetting::Bwrap),
+                    ("namespaces", SandboxSetting::Namespaces),
+                    ("landlock", SandboxSetting::Landlock),
+                    ("none", SandboxSetting::None),
+                ],
+            ),
+            python: r.text("TE_PYTHON").map(PathBuf::from),
+            run_timeout_s: r.number("TE_RUN_TIMEOUT_S", 259_200, 1..=31_536_000),
+            run_timeout_max_s: r.number("TE_RUN_TIMEOUT_MAX_S", 604_800, 1..=31_536_000),
+            build_timeout_s: r.number("TE_BUILD_TIMEOUT_S", 900, 10..=86_400),
+            log_max_bytes: r.number("TE_LOG_MAX_BYTES", 20_000_000, 10_000..=10_000_000_000),
+            max_runs: r.number("TE_MAX_RUNS", 2 * cores, 1..=100_000),
+            max_builds: r.number("TE_MAX_BUILDS", 1, 1..=1_000),
+            max_runs_per_user: r.number("MAX_CONCURRENT_EXECUTIONS_PER_USER", 3, 1..=100_000),
+            max_waiting_per_user: r.number("TE_MAX_WAITING_PER_USER", 1_000, 1..=10_000_000),
+            run_uid_base: r.number("TE_RUN_UID_BASE", 2_000_000, 1_000..=4_000_000_000),
+            lease_s: r.number("TE_LEASE_S", 30, 1..=3_600),
+            heartbeat_s: r.number("TE_HEARTBEAT_S", 5, 1..=1_200),
+            node_lost_s: r.number("TE_NODE_LOST_S", 600, 1..=864_000),
+            statement_timeout_s: r.number("TE_STATEMENT_TIMEOUT_S", 10, 1..=3_600),
+            min_free_bytes: r.number("TE_MIN_FREE_BYTES", 1 << 30, 0..=u64::MAX),
+            scratch_bytes: r.number("TE_SCRATCH_BYTES", 2 << 30, 1 << 20..=u64::MAX),
+            egress_hosts: r.list("TE_EGRESS_HOSTS"),
+            max_unpacked_bytes: r.number("MAX_DECOMPRESSED_REQUEST_SIZE", 50 << 20, 1 << 10..=1 << 32),
+            objects_shared: r.switch("TE_OBJECTS_SHARED", false),
+            machine,
+        };
+        if config.heartbeat_s * 3 > config.lease_s && config.heartbeat_s > 1 {
+            r.errors.push(format!(
+                "TE_HEARTBEAT_S is {} and TE_LEASE_S {}; a lease must last at least three heartbeats.",
+                config.heartbeat_s, config.lease_s
+            ));
+        }
+        if config.environment == Environment::Prod
+            && matches!(config.sandbox, SandboxSetting::None | SandboxSetting::Landlock)
+        {
+            r.errors.push("TE_SANDBOX=none and TE_SANDBOX=landlock are refused with ENVIRONMENT=prod.".into());
+        }
+        if config.environment == Environment::Prod && config.jwt_secret.is_none() {
+            r.errors.push("JWT_SECRET_KEY must be set with ENVIRONMENT=prod.".into());
+        }
+        r.report_unknown();
+        if r.errors.is_empty() { Ok(config) } else { Err(Errors(r.errors)) }
+    }
+
+    /// Whether the database is PostgreSQL.
+    pub fn is_postgres(&self) -> bool {
+        use secrecy::ExposeSecret;
+        self.database_url.as_ref().is_some_and(|url| url.expose_secret().starts_with("postgres"))
+    }
+}
+
+struct Reader {
+    env: BTreeMap<String, String>,
+    seen: BTreeSet<String>,
+    errors: Vec<String>,
+}
+
+impl Reader {
+    fn text(&mut self, name: &str) -> Option<String> {
+        let file = format!("{name}_FILE");
+        self.seen.extend([name.to_owned(), file.clone()]);
+        let direct = self.env.get(name).filter(|v| !v.is_empty()).cloned();
+        let from_file = self.env.get(&file).filter(|v| !v.is_empty()).cloned();
+        match (direct, from_file) {
+            (Some(_), Some(_)) => {
+                self.errors.push(format!("{name} and {file} are both set; set one of them."));
+                None
+            }
+            (Some(value), None) => Some(value),
+            (None, Some(path)) => match std::fs::read_to_string(&path) {
+                Ok(value) => Some(value.trim_end_matches(['\r', '\n']).to_owned()).filter(|v| !v.is_empty()),
+                Err(error) => {
+                    self.errors.push(format!("{file} names {path}, which cannot be read: {error}."));
+                    None
+                }
+            },
+            (None, None) => None,
+        }
+    }
+
+    fn secret(&mut self, name: &str) -> Option<SecretString> {
+        self.text(name).map(SecretString::from)
+    }
+
+    fn list(&mut self, name: &str) -> Option<Vec<String>> {
+        let text = self.text(name)?;
+        Some(
+            text.split(',')
+                .map(|part| part.trim_matches([' ', '"', '\'']).to_owned())
+                .filter(|part| !part.is_empty())
+                .collect(),
+        )
+    }
+
+    fn switch(&mut self, name: &str, default: bool) -> bool {
+        let values = [
+            ("true", true),
+            ("1", true),
+            ("yes", true),
+            ("on", true),
+            ("false", false),
+            ("0", false),
+            ("no", false),
+            ("off", false),
+        ];
+        self.choice(name, default, &values)
+    }
+
+    fn choice<T: Copy>(&mut self, name: &str, default: T, values: &[(&str, T)]) -> T {
+        let Some(text) = self.text(name) else { return default };
+        let lower = text.to_lowercase();
+        match values.iter().find(|(word, _)| *word == lower) {
+            Some((_, value)) => *value,
+            None => {
+                let words: Vec<&str> = values.iter().map(|(word, _)| *word).collect();
+                self.errors.push(format!("{name} is {text:?}; it must be one of {}.", words.join(", ")));
+                default
+            }
+        }
+    }
+
+    fn number<T: FromStr + PartialOrd + fmt::Display + Copy>(
+        &mut self,
+        name: &str,
+        default: T,
+        range: std::ops::RangeInclusive<T>,
+    ) -> T {
+        let Some(text) = self.text(name) else { return default };
+        match text.replace('_', "").parse::<T>() {
+            Ok(value) if range.contains(&value) => value,
+            _ => {
+                self.errors.push(format!(
+                    "{name} is {text:?}; it must be a number from {} to {}.",
+                    range.start(),
+                    range.end()
+                ));
+                default
+            }
+        }
+    }
+
+    /// A misspelt setting of ours must not be passed over in silence.
+    fn report_unknown(&mut self) {
+        let unknown: Vec<String> = self
+            .env
+            .keys()
+            .filter(|name| name.starts_with("TE_") && !name.starts_with("TE_TEST_") && !self.seen.contains(*name))
+            .cloned()
+            .collect();
+        for name in unknown {
+            self.errors.push(format!("{name} is not a setting of this server."));
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! The one way out of a unit: a CONNECT proxy on a socket in the unit's folder, served by its keeper.
+//! A name is resolved here, every address is checked, and the connection is made to the address that was checked.
+
+use std::{
+    cell::Cell,
+    io,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    rc::Rc,
+    time::Duration,
+};
+
+use futures::{StreamExt, stream::FuturesUnordered};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional},
+    net::{TcpStream, UnixListener, UnixStream, lookup_host},
+    time::timeout,
+};
+use url::{Host, Url};
+
+use super::{journal::Journal, spec::Gate as Rules};
+use crate::net;
+
+/// The socket's name in the gate's folder.
+pub const SOCKET: &str = "egress.sock";
+/// Connections of one unit at one time.
+const CONNECTIONS: usize = 64;
+/// Refusals of one unit that are written down.
+const TOLD: u32 = 50;
+const HEAD_BYTES: usize = 16 * 1024;
+const HEAD_TIME: Duration = Duration::from_secs(30);
+const CONNECT_TIME: Duration = Duration::from_secs(15);
+/// Characters of a host in a sentence; what is longer is no host.
+const HOST_CHARS: usize = 255;
+
+/// The gate of one unit.
+pub struct Gate {
+    rules: Rules,
+    listener: UnixListener,
+    journal: Rc<Journal>,
+    refusals: Cell<u32>,
+    bytes: Cell<u64>,
+    connections: Cell<u64>,
+}
+
+/// Why a request is not served.
+enum Refusal {
+    /// By our rules: the unit's log says so.
+    Forbidden { target: String, why: String },
+    /// The request itself is wrong.
+    Bad(u16, &'static str),
+    /// The other side did not answer.
+    Failed(u16, String),
+}
+
+/// What a request asks for.
+struct Request {
+    host: String,
+    port: u16,
+    /// For a request that is no CONNECT: what to send on.
+    plain: Option<Vec<u8>>,
+    /// What came after the head.
+    early: Vec<u8>,
+}
+
+impl Gate {
+    /// Opens the gate. `socket` is relative to the working folder: paths of sockets are limited to 108 bytes.
+    pub fn open(rules: Rules, socket: &Path, journal: Rc<Journal>) -> io::Result<Self> {
+        let _ = std::fs::remove_file(socket);
+        let listener = UnixListener::bind(socket)?;
+        Ok(Self { rules, listener, journal, refusals: Cell::new(0), bytes: Cell::new(0), connections: Cell::new(0) })
+    }
+
+    /// Serves until it is dropped.
+    pub async fn serve(&self) {
+        let mut served = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                accepted = self.listener.accept(), if served.len() < CONNECTIONS => match accepted {
+                    Ok((stream, _)) => {
+                        self.connections.set(self.connections.get() + 1);
+                        served.push(self.handle(stream));
+                    }
+                    // Out of descriptors, for example: not at once again.
+                    Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+                },
+                Some(()) = served.next() => {}
+            }
+        }
+    }
+
+    /// Connections served and bytes relayed so far.
+    pub fn counted(&self) -> (u64, u64) {
+        (self.connections.get(), self.bytes.get())
+    }
+
+    async fn handle(&self, mut stream: UnixStream) {
+        let (status, reason) = match self.pass(&mut stream).await {
+            Ok(()) => return,
+            Err(Refusal::Forbidden { target, why }) => {
+                let sentence = format!("The script may not reach {target}: {why}.");
+                self.note(&sentence);
+                (403, sentence)
+            }
+            Err(Refusal::Bad(status, reason)) => (status, reason.to_owned()),
+            Err(Refusal::Failed(status, reason)) => (status, reason),
+        };
+        let phrase = match status {
+            400 => "Bad Request",
+            403 => "Forbidden",
+            405 => "Method Not Allowed",
+            408 => "Request Timeout",
+            504 => "Gateway Timeout",
+            _ => "Bad Gateway",
+        };
+        let answer = format!(
+            "HTTP/1.1 {status} {phrase}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{reason}",
+            reason.len()
+        );
+        let _ = stream.write_all(answer.as_bytes()).await;
+    }
+
+    fn note(&self, sentence: &str) {
+        let before = self.refusals.replace(self.refusals.get().saturating_add(1));
+        let told = match before {
+            0..TOLD => self.journal.log("WARNING", sentence),
+            TOLD => self.journal.log("WARNING", "More refusals of the gate are not written down."),
+            _ => Ok(()),
+        };
+        if let Err(error) = told {
+            eprintln!("the journal cannot be written: {error}");
+        }
+    }
+
+    async fn pass(&self, stream: &mut UnixStream) -> Result<(), Refusal> {
+        let request = timeout(HEAD_TIME, self.read_request(stream))
+            .await
+            .map_err(|_| Refusal::Bad(408, "The request did not come in time."))??;
+        let (mut outside, proxied) = self.reach(&request).await?;
+        let failed = |error: io::Error| Refusal::Failed(502, format!("The connection was lost: {error}."));
+        match &request.plain {
+            Some(head) => {
+                outside.write_all(head).await.map_err(failed)?;
+                // One way only: a second request on this connection would not be looked at.
+                let count = tokio::io::copy(&mut outside, stream).await.unwrap_or(0);
+                self.bytes.set(self.bytes.get() + count);
+            }
+            None => {
+                if proxied {
+                    tunnel(&mut outside, &request).await?;
+                }
+                stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.map_err(failed)?;
+                outside.write_all(&request.early).await.map_err(failed)?;
+                let mut outside = Counted { inner: outside, bytes: &self.bytes };
+                let _ = copy_bidirectional(stream, &mut outside).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_request(&self, stream: &mut UnixStream) -> Result<Request, Refusal> {
+        let lost = Refusal::Bad(400, "The request is not HTTP.");
+        let (head, early) = read_head(stream).await.map_err(|_| lost)?;
+        let text = String::from_utf8_lossy(&head);
+        let mut lines = text.lines();
+        let mut words = lines.next().unwrap_or_default().split(' ');
+        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        if method == "CONNECT" {
+            let (host, port) = target
+                .rsplit_once(':')
+                .and_then(|(host, port)| Some((host, port.parse().ok()?)))
+                .ok_or(Refusal::Bad(400, "CONNECT needs host:port."))?;
+            return Ok(Request { host: normal(host)?, port, plain: None, early });
+        }
+        let url = Url::parse(target).ok().filter(|url| url.scheme() == "http");
+        let Some((url, host)) = url.as_ref().and_then(|url| Some((url, url.host_str()?))) else {
+            return Err(Refusal::Bad(405, "This proxy knows CONNECT only."));
+        };
+        let request =
+            Request { host: normal(host)?, port: url.port_or_known_default().unwrap_or(80), plain: None, early };
+        if !self.trusts(&request) {
+            return Err(forbidden(&request, "only HTTPS is allowed"));
+        }
+        if !matches!(method, "GET" | "HEAD") {
+            return Err(Refusal::Bad(405, "Without TLS this proxy knows GET and HEAD only."));
+        }
+        let path = &url[url::Position::BeforePath..url::Position::AfterQuery];
+        let wanted = if self.rules.upstream.is_some() { &url[..url::Position::AfterQuery] } else { path };
+        let mut plain = format!("{method} {wanted} HTTP/1.1\r\n");
+        for line in lines.take_while(|line| !line.is_empty()) {
+            let name = line.split(':').next().unwrap_or_default().to_ascii_lowercase();
+            if !matches!(name.as_str(), "connection" | "keep-alive" | "proxy-connection" | "proxy-authorization") {
+                plain.push_str(line);
+                plain.push_str("\r\n");
+            }
+        }
+        plain.push_str("Connection: close\r\n\r\n");
+        Ok(Request { plain: Some(plain.into_bytes()), ..request })
+    }
+
+    fn trusts(&self, request: &Request) -> bool {
+        let target = format!("{}:{}", request.host, request.port);
+        self.rules.trusted.iter().any(|trusted| trusted.eq_ignore_ascii_case(&target))
+    }
+
+    /// Connects to where a request may go; says whether that is the machine's own proxy.
+    async fn reach(&self, request: &Request) -> Result<(TcpStream, bool), Refusal> {
+        let trusted = self.trusts(request);
+        if !trusted {
+            if !self.rules.ports.contains(&request.port) {
+                return Err(forbidden(request, &format!("port {} is not allowed", request.port)));
+            }
+            if let Some(hosts) = &self.rules.hosts
+                && !hosts.iter().any(|rule| matches(rule, &request.host))
+            {
+                return Err(forbidden(request, "the host is not allowed"));
+            }
+        }
+        let found = timeout(CONNECT_TIME, resolve(&request.host, request.port)).await;
+        let addresses = match found {
+            Ok(Ok(addresses)) if !addresses.is_empty() => addresses,
+            // Behind a proxy the machine may know no names of the outside; the proxy does.
+            _ if self.rules.upstream.is_some() && !is_address(&request.host) => Vec::new(),
+            _ => return Err(Refusal::Failed(502, format!("{} is not known.", target(request)))),
+        };
+        let private = !trusted && addresses.iter().any(|address| net::refused_or_own(address.ip()));
+        if private || (!trusted && is_local_name(&request.host)) {
+            return Err(forbidden(request, "the address is not public"));
+        }
+        if let Some(upstream) = &self.rules.upstream {
+            let proxy = Url::parse(upstream).ok().and_then(|url| {
+                Some((url.host_str()?.trim_matches(['[', ']']).to_owned(), url.port_or_known_default()?))
+            });
+            let (host, port) =
+                proxy.ok_or_else(|| Refusal::Failed(502, "The machine's proxy is not understood.".into()))?;
+            let stream = connect(&format!("{host}:{port}"), TcpStream::connect((host.as_str(), port))).await?;
+            return Ok((stream, true));
+        }
+        let mut last = Refusal::Failed(502, format!("{} does not answer.", target(request)));
+        for address in addresses {
+            match connect(&target(request), TcpStream::connect(address)).await {
+                Ok(stream) => return Ok((stream, false)),
+                Err(refusal) => last = refusal,
+            }
+        }
+        Err(last)
+    }
+}
+
+async fn connect(name: &str, connecting: impl Future<Output = io::Result<TcpStream>>) -> Result<TcpStream, Refusal> {
+    match timeout(CONNECT_TIME, connecting).await {
+        Ok(Ok(stream)) => {
+            let _ = stream.set_nodelay(true);
+            Ok(stream)
+        }
+        Ok(Err(error)) => Err(Refusal::Failed(502, format!("{name} cannot be reached: {error}."))),
+        Err(_) => Err(Refusal::Failed(504, format!("{name} does not answer."))),
+    }
+}
+
+/// Asks the machine's own proxy for a tunnel.
+async fn tunnel(proxy: &mut TcpStream, request: &Request) -> Result<(), Refusal> {
+    let target = target(request);
+    let ask = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
+    let answered = timeout(CONNECT_TIME, async {
+        proxy.write_all(ask.as_bytes()).await?;
+        read_head_exactly(proxy).await
+    });
+    let failed = |what: &str| Refusal::Failed(502, format!("The machine's proxy does not reach {target}: {what}."));
+    match answered.await {
+        Ok(Ok(head)) => {
+            let line = String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned();
+            let good = line.split(' ').nth(1).is_some_and(|status| status.starts_with('2'));
+            if good { Ok(()) } else { Err(failed(&line.chars().take(HOST_CHARS).collect::<String>())) }
+        }
+        Ok(Err(error)) => Err(failed(&error.to_string())),
+        Err(_) => Err(failed("no answer")),
+    }
+}
+
+/// A host as it is compared and resolved: lower case, and every spelling of an IPv4 address (`0`, `0x7f.1`,
+/// `2130706433`) as one.
+fn normal(host: &str) -> Result<String, Refusal> {
+    let bare = host.trim_end_matches('.');
+    if bare.is_empty() || bare.len() > HOST_CHARS {
+        return Err(Refusal::Bad(400, "This is not the name of a host."));
+    }
+    match Host::parse(bare) {
+        Ok(Host::Ipv6(address)) => Ok(address.to_string()),
+        Ok(host) => Ok(host.to_string()),
+        Err(_) => match bare.parse::<IpAddr>() {
+            Ok(address) => Ok(address.to_string()),
+            Err(_) => Err(Refusal::Bad(400, "This is not the name of a host.")),
+        },
+    }
+}
+
+fn is_address(host: &str) -> bool {
+    host.parse::<IpAddr>().is_ok()
+}
+
+/// Names that mean this machine or its network, for a proxy that would resolve them for us.
+fn is_local_name(host: &str) -> bool {
+    !is_address(host)
+        && (host == "localhost"
+            || [".localhost", ".local", ".internal", ".localdomain", ".home.arpa"]
+                .iter()
+                .any(|end| host.ends_with(end)))
+}
+
+async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    Ok(lookup_host((host, port)).await?.collect())
+}
+
+/// Whether a host is meant by a rule: its exact name, or `.example.org` for a domain and all below.
+fn matches(rule: &str, host: &str) -> bool {
+    let rule = rule.to_ascii_lowercase();
+    match rule.strip_prefix('.') {
+        Some(domain) => host == domain || host.ends_with(&rule),
+        None => host == rule,
+    }
+}
+
+fn target(request: &Request) -> String {
+    if request.host.contains(':') {
+        format!("[{}]:{}", request.host, request.port)
+    } else {
+        format!("{}:{}", request.host, request.port)
+    }
+}
+
+fn forbidden(request: &Request, why: &str) -> Refusal {
+    Refusal::Forbidden { target: target(request), why: why.to_owned() }
+}
+
+/// The head of a request, and what was read beyond it.
+async fn read_head(stream: &mut UnixStream) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    let mut bytes = Vec::new();
+    loop {
+        if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+            let rest = bytes.split_off(at + 4);
+            return Ok((bytes, rest));
+        }
+        if bytes.len() > HEAD_BYTES || stream.read_buf(&mut bytes).await? == 0 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+    }
+}
+
+/// The head of an answer and not one byte more: the rest belongs to the tunnel.
+async fn read_head_exactly(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"\r\n\r\n") {
+        if bytes.len() > HEAD_BYTES {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        bytes.push(stream.read_u8().await?);
+    }
+    Ok(bytes)
+}
+
+/// A connection whose bytes are counted while they pass, also those of one that never ends.
+struct Counted<'a> {
+    inner: TcpStream,
+    bytes: &'a Cell<u64>,
+}
+
+impl AsyncRead for Counted<'_> {
+    fn poll_read(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+        buffer: &mut tokio::io::ReadBuf<'_>,
+    ) -> std::task::Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = std::pin::Pin::new(&mut self.inner).poll_read(context, buffer);
+        self.bytes.set(self.bytes.get() + (buffer.filled().len() - before) as u64);
+        polled
+    }
+}
+
+impl AsyncWrite for Counted<'_> {
+    fn poll_write(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+        bytes: &[u8],
+    ) -> std::task::Poll<io::Result<usize>> {
+        let polled = std::pin::Pin::new(&mut self.inner).poll_write(context, bytes);
+        if let std::task::Poll::Ready(Ok(count)) = polled {
+            self.bytes.set(self.bytes.get() + count as u64);
+        }
+        polled
+    }
+
+    fn poll_flush(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<io::Result<()>> {
+        std::pin::Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<io::Result<()>> {
+        std::pin::Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+}

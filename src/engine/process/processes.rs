@@ -1,0 +1,148 @@
+//! The machine's processes as `/proc` tells them, and what a set of them uses.
+//! `/proc/<pid>/task/<tid>/children` would be cheaper, but kernels are built without it.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    path::Path,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde::{Deserialize, Serialize};
+
+/// One process.
+#[derive(Debug, Clone, Copy)]
+pub struct Process {
+    pub pid: i32,
+    pub parent: i32,
+    pub threads: u64,
+    /// Clock ticks of itself and of the children that it has waited for.
+    ticks: u64,
+}
+
+/// What a set of processes uses at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    pub memory_bytes: u64,
+    /// Processes and threads.
+    pub processes: u64,
+    pub cpu_s: f64,
+}
+
+fn read(pid: i32) -> Option<Process> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name is in parentheses and may hold anything, also parentheses.
+    let rest = &stat[stat.rfind(')')? + 1..];
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    let number = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok());
+    Some(Process {
+        pid,
+        parent: fields.get(1)?.parse().ok()?,
+        threads: number(17)?,
+        ticks: number(11)? + number(12)? + number(13)? + number(14)?,
+    })
+}
+
+/// Every process of this pid namespace.
+pub fn all() -> Vec<Process> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries.filter_map(|entry| read(entry.ok()?.file_name().to_str()?.parse().ok()?)).collect()
+}
+
+/// Every process below `root`, without itself.
+pub fn below(root: i32) -> Vec<Process> {
+    let all = all();
+    let mut children: HashMap<i32, Vec<Process>> = HashMap::new();
+    for process in &all {
+        children.entry(process.parent).or_default().push(*process);
+    }
+    let mut found = Vec::new();
+    let mut seen = HashSet::new();
+    let mut next = vec![root];
+    while let Some(pid) = next.pop() {
+        for process in children.get(&pid).into_iter().flatten() {
+            // A pid that was reused while we read could close a circle.
+            if seen.insert(process.pid) {
+                found.push(*process);
+                next.push(process.pid);
+            }
+        }
+    }
+    found
+}
+
+/// Ends every process below `root`, as far as they can be signalled. They are stopped first: one that forks
+/// faster than it is ended would not be caught otherwise.
+pub fn end_all_below(root: Pid) {
+    let mut stopped = HashSet::new();
+    for _ in 0..ROUNDS {
+        let fresh: Vec<i32> =
+            below(root.as_raw()).into_iter().map(|process| process.pid).filter(|pid| stopped.insert(*pid)).collect();
+        if fresh.is_empty() {
+            break;
+        }
+        for pid in fresh {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGSTOP);
+        }
+    }
+    for process in below(root.as_raw()) {
+        let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+    }
+}
+
+/// More rounds than a tree that is being stopped can have.
+const ROUNDS: usize = 100;
+
+/// What the processes use. Memory is what cannot be dropped: anonymous and shared pages, and what `tmpfs` hold.
+/// Shared pages are counted in each process first; only a sum over `limit` is worth the exact, slower count.
+pub fn sample(processes: &[Process], tmpfs: &[&Path], limit: u64) -> Sample {
+    let held: u64 = tmpfs.iter().map(|path| held(path)).sum();
+    let (mut anonymous, mut shared) = (0, 0);
+    for process in processes {
+        let status = fs::read_to_string(format!("/proc/{}/status", process.pid)).unwrap_or_default();
+        anonymous += kilobytes(&status, "RssAnon:");
+        shared += kilobytes(&status, "RssShmem:");
+    }
+    if anonymous + shared.max(held) > limit {
+        let (mut exact_anonymous, mut exact_shared) = (0, 0);
+        for process in processes {
+            let path = format!("/proc/{}/smaps_rollup", process.pid);
+            // A process may hide its map from us, its plain count it cannot.
+            let (map, names) = match fs::read_to_string(path) {
+                Ok(map) if !map.is_empty() => (map, ["Pss_Anon:", "Pss_Shmem:"]),
+                _ => {
+                    let status = fs::read_to_string(format!("/proc/{}/status", process.pid)).unwrap_or_default();
+                    (status, ["RssAnon:", "RssShmem:"])
+                }
+            };
+            exact_anonymous += kilobytes(&map, names[0]);
+            exact_shared += kilobytes(&map, names[1]);
+        }
+        (anonymous, shared) = (exact_anonymous, exact_shared);
+    }
+    Sample {
+        // What is mapped of a tmpfs is counted on both sides.
+        memory_bytes: anonymous + shared.max(held),
+        processes: processes.iter().map(|process| process.threads).sum(),
+        cpu_s: processes.iter().map(|process| process.ticks).sum::<u64>() as f64 / TICKS_PER_S,
+    }
+}
+
+/// `USER_HZ`, which is 100 on every architecture that we run on.
+const TICKS_PER_S: f64 = 100.0;
+
+fn kilobytes(text: &str, name: &str) -> u64 {
+    text.lines()
+        .find_map(|line| line.strip_prefix(name))
+        .and_then(|rest| rest.split_ascii_whitespace().next())
+        .and_then(|number| number.parse::<u64>().ok())
+        .unwrap_or(0)
+        * 1024
+}
+
+fn held(tmpfs: &Path) -> u64 {
+    nix::sys::statvfs::statvfs(tmpfs).map_or(0, |fs| (fs.blocks() - fs.blocks_free()) * fs.fragment_size())
+}

@@ -1,0 +1,165 @@
+//! What can go wrong with a request: meaning here, status codes and bodies in `into_response` and nowhere else.
+//! Shapes: contract/auth-users.md 2; error codes: those of `docs/API.md`.
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a request was not served. The text of each is for people.
+#[derive(Debug)]
+pub enum Error {
+    /// 404 with this sentence.
+    NotFound(String),
+    /// 400 with a sentence and, for machines, a code.
+    Invalid { detail: String, code: Option<&'static str> },
+    /// 401: no token, a bad one, an old one, a revoked one.
+    Token(TokenError),
+    /// 401 of `/auth…`: the sentence stands in `msg` and `message` too, as each client reads another of them.
+    SignIn { status: StatusCode, msg: String },
+    /// 403 with this sentence.
+    Forbidden(String),
+    /// 409 with this sentence.
+    Conflict(String),
+    /// 413 with this sentence.
+    TooLarge(String),
+    /// 415.
+    UnsupportedMediaType(String),
+    /// 422 with a sentence and a code.
+    Unprocessable { detail: String, code: &'static str },
+    /// 429 with seconds to wait.
+    Limited { detail: String, code: &'static str, retry_after: u64 },
+    /// 405.
+    MethodNotAllowed,
+    /// 410: what the row names is no longer there.
+    Gone(String),
+    /// 503 with seconds to wait: the cause is ours and passes.
+    Unavailable { detail: String, code: &'static str, retry_after: u64 },
+    /// 507: no room on the disk.
+    NoRoom,
+    /// 500; the cause goes to the log, never to the client.
+    Internal(anyhow::Error),
+}
+
+/// What is wrong with a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenError {
+    Missing,
+    Invalid,
+    Expired,
+    Revoked,
+}
+
+impl Error {
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Error::Invalid { detail: detail.into(), code: None }
+    }
+
+    pub fn invalid_as(code: &'static str, detail: impl Into<String>) -> Self {
+        Error::Invalid { detail: detail.into(), code: Some(code) }
+    }
+
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Error::NotFound(detail.into())
+    }
+
+    fn database(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::PoolTimedOut => Error::Unavailable {
+                detail: "The server is overloaded; try again in a second.".into(),
+                code: "overloaded",
+                retry_after: 1,
+            },
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
+                tracing::warn!(error = %error, "the database does not answer");
+                Error::Unavailable {
+                    detail: "The database does not answer; try again soon.".into(),
+                    code: "database_unavailable",
+                    retry_after: 5,
+                }
+            }
+            _ => Error::Internal(error.into()),
+        }
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Error::database(error)
+    }
+}
+
+impl From<anyhow::Error> for Error {
+    fn from(error: anyhow::Error) -> Self {
+        match error.downcast::<sqlx::Error>() {
+            Ok(error) => Error::database(error),
+            Err(error) => Error::Internal(error),
+        }
+    }
+}
+
+impl From<TokenError> for Error {
+    fn from(error: TokenError) -> Self {
+        Error::Token(error)
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let plain = |status: StatusCode, detail: &str, code: Option<&str>| {
+            let mut body = json!({"status": status.as_u16(), "detail": detail});
+            if let Some(code) = code {
+                body["error_code"] = json!(code);
+            }
+            (status, Json(body)).into_response()
+        };
+        let later = |mut response: Response, seconds: u64| {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            response
+        };
+        match self {
+            Error::NotFound(detail) => plain(StatusCode::NOT_FOUND, &detail, Some("not_found")),
+            Error::Invalid { detail, code } => plain(StatusCode::BAD_REQUEST, &detail, code),
+            Error::Token(error) => {
+                let (detail, name) = match error {
+                    TokenError::Missing => ("Authorization token required", "authorization_required"),
+                    TokenError::Invalid => ("Invalid token", "invalid_token"),
+                    TokenError::Expired => ("Token has expired", "token_expired"),
+                    TokenError::Revoked => ("Token has been revoked", "token_revoked"),
+                };
+                (StatusCode::UNAUTHORIZED, Json(json!({"status": 401, "detail": detail, "error": name})))
+                    .into_response()
+            }
+            Error::SignIn { status, msg } => {
+                (status, Json(json!({"msg": msg, "message": msg, "detail": msg, "status": status.as_u16()})))
+                    .into_response()
+            }
+            Error::Forbidden(detail) => plain(StatusCode::FORBIDDEN, &detail, Some("forbidden")),
+            Error::Conflict(detail) => plain(StatusCode::CONFLICT, &detail, None),
+            Error::TooLarge(detail) => plain(StatusCode::PAYLOAD_TOO_LARGE, &detail, Some("body_too_large")),
+            Error::UnsupportedMediaType(detail) => {
+                plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, &detail, Some("unsupported_media_type"))
+            }
+            Error::Unprocessable { detail, code } => plain(StatusCode::UNPROCESSABLE_ENTITY, &detail, Some(code)),
+            Error::Limited { detail, code, retry_after } => {
+                later(plain(StatusCode::TOO_MANY_REQUESTS, &detail, Some(code)), retry_after)
+            }
+            Error::MethodNotAllowed => plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed", None),
+            Error::Gone(detail) => plain(StatusCode::GONE, &detail, None),
+            Error::Unavailable { detail, code, retry_after } => {
+                later(plain(StatusCode::SERVICE_UNAVAILABLE, &detail, Some(code)), retry_after)
+            }
+            Error::NoRoom => {
+                plain(StatusCode::INSUFFICIENT_STORAGE, "The server's disk is almost full; nothing was stored.", None)
+            }
+            Error::Internal(error) => {
+                tracing::error!(error = format!("{error:#}"), "a request failed");
+                plain(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error", None)
+            }
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! What is more than one table: the life of an execution, from submit to its end.
+
+pub mod cancel;
+pub mod dispatch;
+pub mod failure;
+pub mod queue;
+pub mod report;
+pub mod status;
+pub mod submit;

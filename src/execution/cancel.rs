@@ -1,0 +1,34 @@
+//! Somebody asks for the end of an execution. It always goes through CANCELLING, also while it waits; its job ends it.
+
+use super::{
+    report::{self, By},
+    status::Status,
+};
+use crate::{
+    app::App,
+    auth::User,
+    error::{Error, Result},
+    store::{self, Id, executions::Execution, logs::Line},
+};
+
+/// Asks for the end; returns the execution and the state that it was in before.
+pub async fn request(app: &App, user: &User, id: Id) -> Result<(Execution, Status)> {
+    let now = app.clock.now();
+    let mut tx = app.db.begin().await?;
+    let current = store::executions::lock(&mut tx, id).await?.ok_or_else(|| Error::not_found("Ticket Not Found"))?;
+    if current == Status::Cancelling {
+        return Err(Error::Conflict("Cancellation already in progress for this execution".into()));
+    }
+    if current.is_terminal() {
+        return Err(Error::invalid(format!("Cannot cancel execution in {current} state")));
+    }
+    report::advance(&mut tx, id, current, Status::Cancelling, None, &By::new(user.actor(), "cancel_requested"), now)
+        .await?;
+    let line = Line { level: "INFO".into(), text: "Cancellation requested by user".into(), at: now };
+    store::logs::insert(&mut tx, id, &[line]).await?;
+    let execution =
+        store::executions::find_within(&mut tx, id).await?.ok_or_else(|| Error::not_found("Ticket Not Found"))?;
+    tx.commit().await?;
+    app.wake();
+    Ok((execution, current))
+}

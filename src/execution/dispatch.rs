@@ -1,0 +1,96 @@
+//! A waiting run is given to a worker: job, state, place, attempt and credential in one transaction, before the engine
+//! is called. Only the worker whose transaction wrote READY starts the unit.
+
+use secrecy::SecretString;
+
+use super::{
+    report::{self, By},
+    status::Status,
+};
+use crate::{
+    app::App,
+    auth::tokens,
+    store::{
+        self, Id, Tx,
+        jobs::{Claim, Free, Job, Waiting},
+    },
+};
+
+/// What a worker has taken on.
+#[derive(Debug)]
+pub enum Taken {
+    /// A run that is READY: the unit is to be started.
+    Run { job: Job, attempt: i32, credential: SecretString, cpu_nanos: i64, memory_bytes: i64 },
+    /// A run that was to be cancelled while it waited: it has been.
+    Cancelled,
+}
+
+/// Takes the next run that fits into what is free, if there is one. `Ok(None)` with nothing to do; another worker
+/// that was faster is no error: the caller asks again.
+pub async fn next(app: &App, claim: &Claim<'_>, free: Free) -> anyhow::Result<Option<Taken>> {
+    loop {
+        let Some(waiting) = store::jobs::next_waiting(&app.db, app.config.max_runs_per_user, free, claim.now).await?
+        else {
+            return Ok(None);
+        };
+        let mut tx = app.db.begin().await?;
+        if let Some(taken) = take(app, &mut tx, &waiting, claim).await? {
+            tx.commit().await?;
+            return Ok(Some(taken));
+        }
+    }
+}
+
+async fn take(app: &App, tx: &mut Tx, waiting: &Waiting, claim: &Claim<'_>) -> anyhow::Result<Option<Taken>> {
+    let slots = store::users::slots(tx, waiting.user, app.config.max_runs_per_user).await?;
+    if waiting.status == Status::Pending
+        && slots.is_some()
+        && store::executions::active(tx, waiting.user).await? >= slots.unwrap_or(0)
+    {
+        // Another worker gave out his last slot since we looked.
+        return Ok(None);
+    }
+    let Some(job) = store::jobs::take(tx, waiting.job, claim).await? else { return Ok(None) };
+    let Some(status) = store::executions::lock(tx, waiting.execution).await? else {
+        store::jobs::finish(tx, &job, None, claim.now).await?;
+        return Ok(Some(Taken::Cancelled));
+    };
+    let actor = actor(claim.worker);
+    match status {
+        Status::Pending => {}
+        Status::Cancelling => {
+            report::apply(
+                tx,
+                waiting.execution,
+                &report::Report { status: Some(Status::Cancelled), ..Default::default() },
+                &By::new(actor, "cancelled"),
+                claim.now,
+            )
+            .await?;
+            store::jobs::finish(tx, &job, None, claim.now).await?;
+            return Ok(Some(Taken::Cancelled));
+        }
+        // Somebody reported for it already, or ended it: there is nothing to start.
+        _ => {
+            store::jobs::finish(tx, &job, None, claim.now).await?;
+            return Ok(Some(Taken::Cancelled));
+        }
+    }
+    let attempt = store::runs::dispatch(tx, waiting.execution, claim.scope, claim.now).await?;
+    let credential = tokens::random(32);
+    store::credentials::replace(tx, waiting.execution, attempt, &tokens::digest(&credential)).await?;
+    let by = By { actor, cause: "dispatched", message: Some(format!("attempt {attempt} on {}", claim.scope)) };
+    report::advance(tx, waiting.execution, status, Status::Ready, None, &by, claim.now).await?;
+    Ok(Some(Taken::Run {
+        job,
+        attempt,
+        credential: SecretString::from(credential),
+        cpu_nanos: waiting.cpu_reservation,
+        memory_bytes: waiting.memory_reservation,
+    }))
+}
+
+/// How events name a worker.
+pub fn actor(worker: Id) -> String {
+    format!("worker:{worker}")
+}

@@ -1,0 +1,136 @@
+//! Changes of an execution's state with all that follows from them, in one transaction: the guarded UPDATE, the status
+//! log, the event, the end of the credential, the last log line. Only the winner of a change has effects.
+
+use sqlx::types::Json as SqlJson;
+
+use super::{
+    failure::Failure,
+    status::{Status, Verdict},
+};
+use crate::store::{self, Id, Json, Time, Tx, events::Event, logs::Line};
+
+/// Seconds after its end in which a run's late words are still heard.
+const LATE_WORDS_S: u64 = 600;
+
+/// Who changes a state, and why (`cause` of the history).
+#[derive(Debug, Clone)]
+pub struct By {
+    pub actor: String,
+    pub cause: &'static str,
+    pub message: Option<String>,
+}
+
+impl By {
+    pub fn new(actor: impl Into<String>, cause: &'static str) -> Self {
+        By { actor: actor.into(), cause, message: None }
+    }
+}
+
+/// What a run, or somebody for it, reports.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    pub status: Option<Status>,
+    /// 0 to 100.
+    pub progress: Option<i32>,
+    pub results: Option<Json>,
+    pub failure: Option<Failure>,
+}
+
+/// What became of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Applied; the state it was in before.
+    Applied(Status),
+    /// The execution had ended, or was there already: nothing changed.
+    Absorbed(Status),
+    /// There is no such execution.
+    Unknown,
+}
+
+/// Applies a report to an execution. Late and repeated reports are absorbed: a container must always get its 200.
+pub async fn apply(tx: &mut Tx, id: Id, report: &Report, by: &By, now: Time) -> anyhow::Result<Outcome> {
+    let Some(current) = store::executions::lock(tx, id).await? else { return Ok(Outcome::Unknown) };
+    let ours = store::runs::find_within(tx, id).await?;
+    if current.is_terminal() {
+        // The end stands. Results that come late are kept only if none are there.
+        if let Some(results) = &report.results {
+            store::executions::set_results(tx, id, results, true).await?;
+        }
+        return Ok(Outcome::Absorbed(current));
+    }
+    if let Some(results) = &report.results {
+        store::executions::set_results(tx, id, results, false).await?;
+    }
+    let wanted = match report.status {
+        // A run that dies while it is being stopped was cancelled; one that brings its result in time has finished.
+        Some(Status::Failed) if current == Status::Cancelling && ours.is_some() => Some(Status::Cancelled),
+        other => other,
+    };
+    let verdict = wanted.map(|to| if ours.is_some() { current.report(to) } else { current.report_foreign(to) });
+    match (wanted, verdict) {
+        (Some(to), Some(Verdict::Move)) => {
+            advance(tx, id, current, to, report.progress, by, now).await?;
+            if to.is_terminal() && to != Status::Finished && ours.is_some() {
+                let failure = report.failure.clone().unwrap_or_else(|| match to {
+                    Status::Cancelled => Failure::new(super::failure::Class::Cancelled, "The run was cancelled."),
+                    _ => Failure::new(super::failure::Class::ScriptError, "The script reported that it failed."),
+                });
+                fail(tx, id, to, failure, now).await?;
+            }
+            Ok(Outcome::Applied(current))
+        }
+        _ => {
+            if let Some(progress) = report.progress {
+                store::executions::set_progress(tx, id, progress).await?;
+            }
+            Ok(if report.progress.is_some() || report.results.is_some() {
+                Outcome::Applied(current)
+            } else {
+                Outcome::Absorbed(current)
+            })
+        }
+    }
+}
+
+/// Makes one move, of which the caller knows that it is legal: it holds the row.
+pub async fn advance(
+    tx: &mut Tx,
+    id: Id,
+    from: Status,
+    to: Status,
+    progress: Option<i32>,
+    by: &By,
+    now: Time,
+) -> anyhow::Result<()> {
+    let won = store::executions::set_status(tx, id, from, to, progress, now).await?;
+    anyhow::ensure!(won, "the row of execution {id} changed while it was locked");
+    store::status_log::insert(tx, id, Some(from), to, now).await?;
+    let event = Event {
+        at: now,
+        status_from: Some(from),
+        status_to: to,
+        actor: Some(by.actor.clone()),
+        cause: by.cause.to_owned(),
+        message: by.message.clone(),
+    };
+    store::events::insert(tx, id, &event).await?;
+    if to.is_terminal() {
+        store::credentials::expire(tx, id, crate::clock::after(now, LATE_WORDS_S)).await?;
+    }
+    tx.notify().await?;
+    tracing::info!(execution.id = %id, status_from = %from, status_to = %to, cause = by.cause, "execution {id} is now {to}");
+    Ok(())
+}
+
+/// Keeps the failure, and says its sentence as the last log line: old clients show nothing else.
+async fn fail(tx: &mut Tx, id: Id, to: Status, failure: Failure, now: Time) -> anyhow::Result<()> {
+    let failure = failure.with_tail(store::logs::tail(tx, id, 20).await?);
+    let (level, text) = match to {
+        Status::Cancelled => ("INFO", failure.message.clone()),
+        _ => ("ERROR", failure.message.clone()),
+    };
+    store::logs::insert(tx, id, &[Line { level: level.into(), text, at: now }]).await?;
+    let document = SqlJson(serde_json::value::to_raw_value(&failure)?);
+    store::runs::set_failure(tx, id, &document).await?;
+    Ok(())
+}

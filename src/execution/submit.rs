@@ -1,0 +1,84 @@
+//! A run is accepted: row, pinned version, event and job in one transaction, committed before the answer.
+
+use super::{report::By, status::Status};
+use crate::{
+    app::App,
+    auth::User,
+    error::{Error, Result},
+    store::{
+        self, Id, Json,
+        events::Event,
+        executions::{Execution, NewExecution},
+        jobs::NewJob,
+        script_versions::Version,
+        scripts::Script,
+    },
+};
+
+/// What a caller asks for beside the parameters.
+#[derive(Debug, Default)]
+pub struct Wishes {
+    /// `X-TE-Script-Version`.
+    pub version: Option<i32>,
+    pub is_plugin_execution: bool,
+}
+
+/// Accepts a run of a script that the caller may see.
+pub async fn submit(app: &App, user: &User, script: &Script, params: &Json, wishes: &Wishes) -> Result<Execution> {
+    let version = version(app, script, wishes.version).await?;
+    let now = app.clock.now();
+    let id = Id::random();
+    let mut tx = app.db.begin().await?;
+    let slots = store::users::slots(&mut tx, user.id, app.config.max_runs_per_user).await?;
+    let waiting = store::executions::waiting(&mut tx, user.id).await?;
+    if waiting >= app.config.max_waiting_per_user {
+        return Err(Error::Limited {
+            detail: format!("{waiting} of your runs are waiting already; start more when some have begun."),
+            code: "queue_full",
+            retry_after: 60,
+        });
+    }
+    let active = store::executions::active(&mut tx, user.id).await? + waiting;
+    let queued = slots.is_some_and(|slots| active >= slots);
+    store::executions::insert(&mut tx, &NewExecution { id, script: script.id, user: user.id, params }, now).await?;
+    store::executions::insert_flag(&mut tx, id, wishes.is_plugin_execution).await?;
+    store::runs::insert(&mut tx, id, version.id, queued.then_some(now)).await?;
+    let by = By::new(user.actor(), "submitted");
+    let event = Event {
+        at: now,
+        status_from: None,
+        status_to: Status::Pending,
+        actor: Some(by.actor),
+        cause: by.cause.into(),
+        message: None,
+    };
+    store::events::insert(&mut tx, id, &event).await?;
+    let job = NewJob { kind: crate::jobs::RUN_EXECUTION, subject: id, unique_key: Some(format!("run:{id}")) };
+    store::jobs::insert(&mut tx, &job, now).await?;
+    let execution = store::executions::find_within(&mut tx, id)
+        .await?
+        .ok_or_else(|| anyhow::anyhow!("the new row is not there"))?;
+    tx.notify().await?;
+    tx.commit().await?;
+    app.wake();
+    tracing::info!(execution.id = %id, script.slug = script.slug, user.id = %user.id, "execution {id} is accepted");
+    Ok(execution)
+}
+
+/// The version that a run is pinned to: the one asked for, else the newest that is built.
+async fn version(app: &App, script: &Script, wish: Option<i32>) -> Result<Version> {
+    if let Some(number) = wish {
+        return store::script_versions::numbered(&app.db, script.id, number)
+            .await?
+            .filter(|v| v.status == "SUCCESS")
+            .ok_or_else(|| {
+                Error::invalid_as(
+                    "script_not_built",
+                    format!("Version {number} of script {} is not built", script.slug),
+                )
+            });
+    }
+    store::script_versions::newest_built(&app.db, script.id)
+        .await?
+        .ok_or_else(|| Error::invalid_as("script_not_built", format!("Script with id {} is not BUILT", script.id)))
+}

@@ -1,0 +1,243 @@
+//! The worker: claims jobs by lease and token, and drives each until it ends. A second worker may run beside it, here or
+//! elsewhere; the database decides who holds what.
+
+pub mod build_script;
+pub mod run_execution;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    app::{App, DataDir},
+    engine::Engine,
+    execution::dispatch::{self, Taken},
+    store::{
+        self, Id, Time,
+        jobs::{Claim, Free, Job},
+        workers::NewWorker,
+    },
+};
+
+/// Kind of job: a run, from READY to its end.
+pub const RUN_EXECUTION: &str = "run_execution";
+/// Kind of job: the build of a version.
+pub const BUILD_SCRIPT: &str = "build_script";
+
+/// How long a worker waits for a wake-up before it looks by itself.
+const POLL: Duration = Duration::from_secs(1);
+
+/// One worker of this process.
+pub struct Worker {
+    pub app: App,
+    pub engine: Arc<dyn Engine>,
+    pub id: Id,
+    /// The folder of this machine.
+    pub data: Arc<DataDir>,
+    used: Mutex<Used>,
+}
+
+/// What the units of this worker hold.
+#[derive(Debug, Default, Clone, Copy)]
+struct Used {
+    runs: usize,
+    builds: usize,
+    cpu_nanos: i64,
+    memory_bytes: i64,
+}
+
+/// A share of the machine, given back when it is dropped.
+pub struct Share {
+    worker: Arc<Worker>,
+    used: Used,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut used = self.worker.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.runs -= self.used.runs;
+        used.builds -= self.used.builds;
+        used.cpu_nanos -= self.used.cpu_nanos;
+        used.memory_bytes -= self.used.memory_bytes;
+        drop(used);
+        self.worker.app.wake();
+    }
+}
+
+/// A lease as the worker's own monotonic clock sees it: once it has passed, the worker does nothing outside any more.
+#[derive(Debug)]
+pub struct Lease {
+    until: Instant,
+    length: Duration,
+}
+
+impl Lease {
+    fn new(length: Duration) -> Self {
+        Lease { until: Instant::now() + length, length }
+    }
+
+    /// Counts anew from the moment at which a renewal was sent.
+    pub fn renewed(&mut self, sent: Instant) {
+        self.until = sent + self.length;
+    }
+
+    pub fn has_passed(&self) -> bool {
+        Instant::now() >= self.until
+    }
+}
+
+/// Signs on and works until the server stops.
+pub async fn work(app: App, engine: Arc<dyn Engine>, data: Arc<DataDir>) -> anyhow::Result<()> {
+    let worker = Arc::new(Worker { id: Id::ordered(), engine, data, used: Mutex::default(), app });
+    let app = &worker.app;
+    let boot = Id::random().to_string();
+    let new = NewWorker { id: worker.id, node: &worker.data.node, boot: &boot, scope: worker.engine.scope() };
+    store::workers::sign_on(&app.db, &new, app.clock.now()).await?;
+    let mut woken = app.woken();
+    let mut seen = Instant::now();
+    loop {
+        // Interest is registered before the queue is read, so that no wake-up is lost between the two.
+        woken.mark_unchanged();
+        if let Err(error) = worker.round().await {
+            tracing::warn!(error = format!("{error:#}"), "the queue could not be read");
+        }
+        if seen.elapsed() >= Duration::from_secs(app.config.heartbeat_s) {
+            seen = Instant::now();
+            if let Err(error) = store::workers::seen(&app.db, worker.id, app.clock.now()).await {
+                tracing::warn!(error = %error, "the worker could not say that it lives");
+            }
+        }
+        tokio::select! {
+            _ = woken.changed() => {}
+            () = tokio::time::sleep(POLL) => {}
+            () = app.stop.cancelled() => break,
+        }
+    }
+    Ok(())
+}
+
+/// Gives back what a worker that has stopped still holds, so that the next one goes on at once.
+pub async fn sign_off(app: &App, worker: Id) -> anyhow::Result<()> {
+    store::jobs::release(&app.db, worker, app.clock.now()).await?;
+    store::workers::sign_off(&app.db, worker).await?;
+    Ok(())
+}
+
+impl Worker {
+    /// Takes on whatever is due and fits.
+    async fn round(self: &Arc<Self>) -> anyhow::Result<()> {
+        // Runs whose worker is gone come first: they are under way, and need no room that is not theirs already.
+        while let Some(job) = store::jobs::claim(&self.app.db, RUN_EXECUTION, false, &self.claim()).await? {
+            let (cpu, memory) = store::runs::reservation(&self.app.db, job.subject_id).await?.unwrap_or_default();
+            let share = self.share(Used { runs: 1, builds: 0, cpu_nanos: cpu, memory_bytes: memory });
+            self.spawn(share, move |worker, lease| {
+                Box::pin(async move { run_execution::adopt(&worker, &job, lease).await })
+            });
+        }
+        if !self.has_room_on_disk() {
+            return Ok(());
+        }
+        while self.used().runs < self.app.config.max_runs {
+            let Some(taken) = dispatch::next(&self.app, &self.claim(), self.free()).await? else { break };
+            let Taken::Run { job, attempt, credential, cpu_nanos, memory_bytes } = taken else { continue };
+            let share = self.share(Used { runs: 1, builds: 0, cpu_nanos, memory_bytes });
+            self.spawn(share, move |worker, lease| {
+                Box::pin(async move { run_execution::begin(&worker, &job, attempt, credential, lease).await })
+            });
+        }
+        while self.used().builds < self.app.config.max_builds {
+            let Some(job) = store::jobs::claim(&self.app.db, BUILD_SCRIPT, true, &self.claim()).await? else { break };
+            let share = self.share(Used { builds: 1, ..Used::default() });
+            self.spawn(share, move |worker, lease| {
+                Box::pin(async move { build_script::drive(&worker, &job, lease).await })
+            });
+        }
+        Ok(())
+    }
+
+    fn claim(&self) -> Claim<'_> {
+        let now = self.app.clock.now();
+        Claim {
+            worker: self.id,
+            scope: self.engine.scope(),
+            lease_until: self.lease_until(),
+            lost_before: now
+                - chrono::TimeDelta::seconds(i64::try_from(self.app.config.node_lost_s).unwrap_or(i64::MAX / 1_000)),
+            now,
+        }
+    }
+
+    /// Until when a lease that is taken or renewed now lasts.
+    pub fn lease_until(&self) -> Time {
+        crate::clock::after(self.app.clock.now(), self.app.config.lease_s)
+    }
+
+    fn spawn<F>(self: &Arc<Self>, share: Share, drive: F)
+    where
+        F: FnOnce(Arc<Worker>, Lease) -> futures::future::BoxFuture<'static, anyhow::Result<()>> + Send + 'static,
+    {
+        let worker = self.clone();
+        self.app.tasks.spawn(async move {
+            let lease = Lease::new(Duration::from_secs(worker.app.config.lease_s));
+            if let Err(error) = drive(worker.clone(), lease).await {
+                // The lease passes, and the job is claimed again.
+                tracing::error!(error = format!("{error:#}"), "a job was given up");
+            }
+            drop(share);
+        });
+    }
+
+    fn used(&self) -> Used {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn share(self: &Arc<Self>, share: Used) -> Share {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.runs += share.runs;
+        used.builds += share.builds;
+        used.cpu_nanos += share.cpu_nanos;
+        used.memory_bytes += share.memory_bytes;
+        Share { worker: self.clone(), used: share }
+    }
+
+    /// What runs may still reserve: all cores, and 80 % of the memory.
+    fn free(&self) -> Free {
+        let used = self.used();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let cpu = i64::try_from(cores).unwrap_or(1) * 1_000_000_000;
+        Free { cpu_nanos: cpu - used.cpu_nanos, memory_bytes: memory_bytes() / 10 * 8 - used.memory_bytes }
+    }
+
+    fn has_room_on_disk(&self) -> bool {
+        free_bytes(&self.data.path).is_none_or(|free| free >= self.app.config.min_free_bytes)
+    }
+}
+
+/// Bytes that are free on the disk of a folder; `None` if the system does not say.
+pub fn free_bytes(folder: &std::path::Path) -> Option<u64> {
+    let stat = nix::sys::statvfs::statvfs(folder).ok()?;
+    Some(stat.blocks_available() * stat.fragment_size())
+}
+
+/// Bytes of memory of this machine.
+fn memory_bytes() -> i64 {
+    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kilobytes =
+        info.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<i64>().ok());
+    kilobytes.unwrap_or(1 << 20) * 1_024
+}
+
+/// Whether a job is still this worker's, asked and renewed in one round trip; tells the state of its execution.
+pub async fn heartbeat(
+    worker: &Worker,
+    job: &Job,
+    lease: &mut Lease,
+) -> anyhow::Result<Option<Option<crate::execution::status::Status>>> {
+    let sent = Instant::now();
+    let answer = store::jobs::heartbeat(&worker.app.db, job, worker.lease_until()).await?;
+    if answer.is_some() {
+        lease.renewed(sent);
+    }
+    Ok(answer)
+}

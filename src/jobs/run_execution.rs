@@ -1,0 +1,341 @@
+//! One run, from READY to its end: starts its unit, stores what it says, stops it when somebody asked, tells its end.
+//! The unit outlives this process; whoever holds the job next goes on where the journal's offset stands.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use sqlx::types::Json as SqlJson;
+
+use super::{Lease, Worker, heartbeat};
+use crate::{
+    api::extract::mend,
+    build,
+    engine::{End, Entry, Limits, News, Run, Unit, Word, grouped},
+    execution::{
+        dispatch::actor,
+        failure::{Class, Failure},
+        report::{self, By, Report},
+        status::Status,
+    },
+    store::{self, Time, Tx, jobs::Job, logs::Line, runs::ExecutionRun},
+};
+
+/// Characters of one log line.
+const LINE_CHARS: usize = 10_000;
+
+/// What must be remembered of a run between two workers, in the job's payload.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Memory {
+    /// Class and sentence of the failure that the runner reported.
+    #[serde(default)]
+    failed: Option<(String, String)>,
+}
+
+/// The state of the one who follows a unit.
+struct Follower<'a> {
+    worker: &'a Worker,
+    job: &'a Job,
+    lease: Lease,
+    run: ExecutionRun,
+    limits: Limits,
+    memory: Memory,
+    /// Register date of the last stored line: dates of one run never go back.
+    last_line: Option<Time>,
+    stopping: bool,
+}
+
+/// Starts the unit of a run that this worker has just made READY, and follows it.
+pub async fn begin(
+    worker: &Worker,
+    job: &Job,
+    attempt: i32,
+    credential: SecretString,
+    lease: Lease,
+) -> anyhow::Result<()> {
+    let Some(mut follower) = Follower::new(worker, job, lease).await? else { return Ok(()) };
+    match follower.prepare(attempt, credential).await {
+        Ok(run) if !follower.lease.has_passed() => {
+            if let Err(error) = worker.engine.start(&run).await {
+                tracing::error!(execution.id = %job.subject_id, error = format!("{error:#}"), "a unit could not be started");
+                return follower
+                    .finish_failed(Failure::new(Class::Infrastructure, "The run could not be started on this machine."))
+                    .await;
+            }
+        }
+        Ok(_) => return Ok(()),
+        Err(error) => {
+            tracing::error!(execution.id = %job.subject_id, error = format!("{error:#}"), "a run could not be prepared");
+            return follower
+                .finish_failed(Failure::new(Class::Infrastructure, "The files of the script are not there any more."))
+                .await;
+        }
+    }
+    follower.follow().await
+}
+
+/// Goes on with a run whose worker is gone.
+pub async fn adopt(worker: &Worker, job: &Job, lease: Lease) -> anyhow::Result<()> {
+    let Some(mut follower) = Follower::new(worker, job, lease).await? else { return Ok(()) };
+    tracing::info!(execution.id = %job.subject_id, "a run is taken over");
+    let here = job.scope.as_deref() == Some(worker.engine.scope());
+    let found = if here { worker.engine.find(follower.unit()).await? } else { None };
+    match found {
+        // Nothing is started twice: without a trace of a unit it may have run and be gone.
+        None => follower.finish_failed(Failure::lost()).await,
+        Some(_) => follower.follow().await,
+    }
+}
+
+impl<'a> Follower<'a> {
+    /// `None` if the execution is gone, or has ended without its job: then only the unit is left to stop.
+    async fn new(worker: &'a Worker, job: &'a Job, lease: Lease) -> anyhow::Result<Option<Self>> {
+        let id = job.subject_id;
+        let run = store::runs::find(&worker.app.db, id).await?;
+        let Some(run) = run else {
+            worker.engine.stop(Unit::Execution(id)).await?;
+            let mut tx = worker.app.db.begin().await?;
+            if store::jobs::hold(&mut tx, job, worker.lease_until()).await? {
+                store::jobs::finish(&mut tx, job, None, worker.app.clock.now()).await?;
+                tx.commit().await?;
+            }
+            return Ok(None);
+        };
+        let version = match run.script_version_id {
+            Some(version) => store::script_versions::get(&worker.app.db, version).await?,
+            None => None,
+        };
+        let configuration = version.map(|v| build::stored(&v.config)).transpose()?.unwrap_or_default();
+        let limits = configuration.limits(&build::caps(&worker.app.config));
+        let memory = serde_json::from_str(job.payload.0.get()).unwrap_or_default();
+        Ok(Some(Follower { worker, job, lease, run, limits, memory, last_line: None, stopping: false }))
+    }
+
+    fn unit(&self) -> Unit {
+        Unit::Execution(self.job.subject_id)
+    }
+
+    fn by(&self, cause: &'static str) -> By {
+        By::new(actor(self.worker.id), cause)
+    }
+
+    /// Everything that the engine needs; the script's files are laid out if they are not yet.
+    async fn prepare(&self, attempt: i32, credential: SecretString) -> anyhow::Result<Run> {
+        let app = &self.worker.app;
+        let id = self.job.subject_id;
+        let version = match self.run.script_version_id {
+            Some(version) => store::script_versions::get(&app.db, version).await?,
+            None => None,
+        };
+        let version = version.ok_or_else(|| anyhow::anyhow!("the version of execution {id} is gone"))?;
+        let script = build::unpacked(&self.worker.data.path, &app.objects, &version).await?;
+        let execution = store::executions::find(&app.db, id, true, false).await?;
+        let params =
+            execution.and_then(|e| e.params).ok_or_else(|| anyhow::anyhow!("execution {id} has no parameters"))?;
+        let configuration = build::stored(&version.config)?;
+        Ok(Run {
+            execution: id,
+            attempt,
+            script,
+            environment: version.requirements_digest,
+            params: params.0.get().to_owned(),
+            limits: self.limits.clone(),
+            uses_gee: configuration.uses_gee,
+            credential,
+        })
+    }
+
+    async fn follow(&mut self) -> anyhow::Result<()> {
+        let app = &self.worker.app;
+        let mut woken = app.woken();
+        let mut beat = tokio::time::interval(Duration::from_secs(app.config.heartbeat_s));
+        loop {
+            let offset = u64::try_from(self.run.journal_offset).unwrap_or(0);
+            tokio::select! {
+                biased;
+                () = app.stop.cancelled() => return Ok(()),
+                _ = beat.tick() => if !self.beat().await? { return Ok(()) },
+                _ = woken.changed() => if !self.beat().await? { return Ok(()) },
+                news = self.worker.engine.follow(self.unit(), offset) => {
+                    if self.tell(news?).await? { return Ok(()) }
+                }
+            }
+        }
+    }
+
+    /// Renews the lease and hears whether the run is to end. False if the job is no longer ours.
+    async fn beat(&mut self) -> anyhow::Result<bool> {
+        let answer = match heartbeat(self.worker, self.job, &mut self.lease).await {
+            Ok(answer) => answer,
+            // The database is away: as long as the lease lasts, the run goes on and its words wait in the journal.
+            Err(error) if !self.lease.has_passed() => {
+                tracing::warn!(execution.id = %self.job.subject_id, error = format!("{error:#}"), "no heartbeat");
+                return Ok(true);
+            }
+            Err(error) => return Err(error),
+        };
+        let Some(status) = answer else { return Ok(false) };
+        let over = status.is_none_or(|status| status == Status::Cancelling || status.is_terminal());
+        if over && !self.stopping {
+            self.worker.engine.stop(self.unit()).await?;
+            self.stopping = true;
+        }
+        Ok(true)
+    }
+
+    /// Stores what the unit said, and its end. True when the job is done or lost.
+    async fn tell(&mut self, news: News) -> anyhow::Result<bool> {
+        if news.entries.is_empty() && news.end.is_none() {
+            return Ok(false);
+        }
+        if self.lease.has_passed() {
+            return Ok(true);
+        }
+        let app = &self.worker.app;
+        let now = app.clock.now();
+        let mut tx = app.db.begin().await?;
+        if !store::jobs::hold(&mut tx, self.job, self.worker.lease_until()).await? {
+            return Ok(true);
+        }
+        if store::executions::lock(&mut tx, self.job.subject_id).await?.is_none() {
+            store::jobs::finish(&mut tx, self.job, None, now).await?;
+            tx.commit().await?;
+            return Ok(true);
+        }
+        self.store(&mut tx, news.entries, news.offset, now).await?;
+        let ended = news.end.is_some();
+        if let Some(end) = news.end {
+            let (report, cause) = self.judge(end);
+            report::apply(&mut tx, self.job.subject_id, &report, &self.by(cause), now).await?;
+            store::jobs::finish(&mut tx, self.job, None, now).await?;
+        }
+        tx.commit().await?;
+        if ended {
+            app.wake();
+        }
+        Ok(ended)
+    }
+
+    /// Log lines, progress, the beginning: in the transaction that moves the journal's offset, so that each is stored once.
+    async fn store(&mut self, tx: &mut Tx, entries: Vec<Entry>, offset: u64, now: Time) -> anyhow::Result<()> {
+        let id = self.job.subject_id;
+        let mut lines = Vec::new();
+        let mut progress = None;
+        let mut running = false;
+        for entry in entries {
+            match entry.word {
+                Word::Log { level, text } => self.keep_line(&mut lines, &level, text, entry.at, now),
+                Word::Progress(value) => progress = progress_of(value).or(progress),
+                Word::Phase(phase) => running |= phase == "running",
+                Word::Failed { class, message } => {
+                    self.memory.failed = Some((class, message.chars().take(LINE_CHARS).collect()));
+                    let payload = SqlJson(serde_json::value::to_raw_value(&self.memory)?);
+                    store::jobs::set_payload(tx, self.job, &payload).await?;
+                }
+            }
+        }
+        store::logs::insert(tx, id, &lines).await?;
+        if running || progress.is_some() {
+            let report = Report { status: running.then_some(Status::Running), progress, ..Report::default() };
+            report::apply(tx, id, &report, &self.by("reported"), now).await?;
+        }
+        self.run.journal_offset = i64::try_from(offset)?;
+        store::runs::advance_journal(tx, id, self.run.journal_offset, self.run.log_bytes).await?;
+        Ok(())
+    }
+
+    /// Adds a line within the limits of the run: after the last byte that is kept one line says so, and the rest is dropped.
+    fn keep_line(&mut self, lines: &mut Vec<Line>, level: &str, text: String, at: f64, now: Time) {
+        let limit = i64::try_from(self.worker.app.config.log_max_bytes).unwrap_or(i64::MAX);
+        if self.run.log_bytes > limit {
+            return;
+        }
+        let text = if text.chars().nth(LINE_CHARS).is_some() { text.chars().take(LINE_CHARS).collect() } else { text };
+        self.run.log_bytes += i64::try_from(text.len()).unwrap_or(0);
+        let at = self.date(at, now);
+        if self.run.log_bytes > limit {
+            let text = format!(
+                "The log has reached its limit of {} bytes; later lines are not kept.",
+                grouped(self.worker.app.config.log_max_bytes)
+            );
+            lines.push(Line { level: "WARNING".into(), text, at });
+        } else {
+            lines.push(Line { level: level_of(level), text, at });
+        }
+    }
+
+    /// The unit's own time of a line, within what can be true: not in the future, and never before the line that precedes it.
+    fn date(&mut self, at: f64, now: Time) -> Time {
+        #[expect(clippy::cast_possible_truncation, reason = "a float beyond i64 saturates, and is then out of range")]
+        let claimed = chrono::DateTime::from_timestamp_micros((at * 1e6) as i64).map_or(now, |t| t.naive_utc());
+        let earliest = self.last_line.or(self.run.started_at).unwrap_or(now).min(now);
+        let date = claimed.clamp(earliest, now);
+        self.last_line = Some(date);
+        date
+    }
+
+    /// What the end of a unit means for its execution.
+    fn judge(&self, end: End) -> (Report, &'static str) {
+        let Some(exit) = end.exit else {
+            return (failed(Failure::lost()), "lost");
+        };
+        let cause = match (exit.timed_out, exit.stopped) {
+            (true, _) => "timed_out",
+            (_, true) => "cancelled",
+            _ => "engine_ended",
+        };
+        if exit.code == Some(0) && exit.error.is_none() && !exit.oom && !exit.timed_out {
+            match end.result.as_deref().map(mend::mend) {
+                Some(Ok(text)) => {
+                    if let Ok(raw) = serde_json::value::RawValue::from_string(text) {
+                        let report =
+                            Report { status: Some(Status::Finished), results: Some(SqlJson(raw)), ..Report::default() };
+                        return (report, "reported");
+                    }
+                }
+                Some(Err(error)) => {
+                    return (
+                        failed(Failure::new(Class::ScriptError, format!("The result is not JSON: {error}"))),
+                        cause,
+                    );
+                }
+                None => {}
+            }
+        }
+        (failed(Failure::of_exit(&exit, self.memory.failed.clone(), &self.limits)), cause)
+    }
+
+    async fn finish_failed(&mut self, failure: Failure) -> anyhow::Result<()> {
+        let app = &self.worker.app;
+        let now = app.clock.now();
+        let mut tx = app.db.begin().await?;
+        if !store::jobs::hold(&mut tx, self.job, self.worker.lease_until()).await? {
+            return Ok(());
+        }
+        report::apply(&mut tx, self.job.subject_id, &failed(failure), &self.by("lost"), now).await?;
+        store::jobs::finish(&mut tx, self.job, None, now).await?;
+        tx.commit().await?;
+        app.wake();
+        Ok(())
+    }
+}
+
+fn failed(failure: Failure) -> Report {
+    Report { status: Some(Status::Failed), failure: Some(failure), ..Report::default() }
+}
+
+/// 0 to 100; what is no number is no progress.
+fn progress_of(value: f64) -> Option<i32> {
+    #[expect(clippy::cast_possible_truncation, reason = "clamped to 0..100")]
+    (!value.is_nan()).then(|| value.clamp(0.0, 100.0).round() as i32)
+}
+
+/// A known level as it is, anything else as INFO.
+pub fn level_of(level: &str) -> String {
+    let upper = level.to_uppercase();
+    if matches!(upper.as_str(), "DEBUG" | "INFO" | "WARNING" | "WARN" | "ERROR" | "CRITICAL") {
+        level.to_owned()
+    } else {
+        "INFO".to_owned()
+    }
+}

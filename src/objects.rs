@@ -1,0 +1,45 @@
+//! Objects beside the database: archives of scripts, keyed by script and content. A folder on this machine.
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::Context;
+use bytes::Bytes;
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload, local::LocalFileSystem, path::Path as Key};
+
+/// Where objects are kept.
+#[derive(Clone, Debug)]
+pub struct Objects {
+    store: Arc<dyn ObjectStore>,
+}
+
+impl Objects {
+    /// Keeps objects in a folder, made if it is not there.
+    pub fn local(folder: &Path) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        let store = LocalFileSystem::new_with_prefix(folder)?.with_automatic_cleanup(true).with_fsync(true);
+        Ok(Objects { store: Arc::new(store) })
+    }
+
+    /// Stores an object; the same key again replaces it as a whole.
+    pub async fn put(&self, key: &str, bytes: Bytes) -> anyhow::Result<()> {
+        self.store.put(&Key::parse(key)?, PutPayload::from(bytes)).await?;
+        Ok(())
+    }
+
+    /// The object, `None` if it is not there.
+    pub async fn get(&self, key: &str) -> anyhow::Result<Option<Bytes>> {
+        match self.store.get(&Key::parse(key)?).await {
+            Ok(found) => Ok(Some(found.bytes().await?)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes an object; one that is not there is no error.
+    pub async fn delete(&self, key: &str) -> anyhow::Result<()> {
+        match self.store.delete(&Key::parse(key)?).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The server as a whole: opens what it needs, listens, works, and stops without cutting anybody off.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::net::TcpListener;
+use tower::ServiceExt;
+
+use crate::{
+    api,
+    app::{App, DataDir},
+    config::Config,
+    engine::Engine,
+    jobs,
+    store::{
+        self, Db, Id,
+        users::{NewUser, Role},
+    },
+};
+
+/// How long a stopping server waits for requests under way.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A server that is ready to listen.
+pub struct Server {
+    pub app: App,
+    pub data: Arc<DataDir>,
+}
+
+impl Server {
+    /// Opens folder and database and brings the schema up to date.
+    pub async fn open(config: Config, data: Arc<DataDir>, migrate: bool) -> anyhow::Result<Self> {
+        let db = open_database(&config, &data, migrate).await?;
+        let app = App::new(config, db, &data)?;
+        first_account(&app).await?;
+        Ok(Server { app, data })
+    }
+
+    /// Works beside the API once the engine is ready. Requests are answered meanwhile; without an engine, because no
+    /// sandbox keeps its promises here, they are too, and runs and builds wait.
+    pub fn work(&self, engine: impl Future<Output = anyhow::Result<Arc<dyn Engine>>> + Send + 'static) {
+        let (app, data) = (self.app.clone(), self.data.clone());
+        self.app.tasks.spawn(async move {
+            let worked = match engine.await {
+                Ok(engine) => jobs::work(app, engine, data).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = worked {
+                tracing::error!(error = format!("{error:#}"), "no script runs here");
+            }
+        });
+    }
+
+    /// Serves on the listener until told to stop.
+    pub async fn run(self, listener: TcpListener) -> anyhow::Result<()> {
+        let app = self.app;
+        if let Db::Postgres(pool) = &app.db {
+            app.tasks.spawn(listen(app.clone(), pool.clone()));
+        }
+        let service = tower::util::MapRequestLayer::new(api::trim_slash);
+        let service = tower::Layer::layer(&service, api::service(&app));
+        let service = axum::ServiceExt::<axum::extract::Request>::into_make_service_with_connect_info::<SocketAddr>(
+            service.map_response(|response: axum::response::Response| response),
+        );
+        let stop = app.stop.clone();
+        let served =
+            axum::serve(listener, service).with_graceful_shutdown(async move { stop.cancelled().await }).into_future();
+        tokio::pin!(served);
+        tokio::select! {
+            result = &mut served => result?,
+            () = async { app.stop.cancelled().await; tokio::time::sleep(PATIENCE).await } => {
+                tracing::warn!("some requests did not end in time");
+            }
+        }
+        app.tasks.close();
+        if tokio::time::timeout(PATIENCE, app.tasks.wait()).await.is_err() {
+            tracing::warn!("some jobs did not stop in time; their leases will pass");
+        }
+        app.db.close().await;
+        Ok(())
+    }
+}
+
+/// The database of the settings, its schema up to date.
+pub async fn open_database(config: &Config, data: &DataDir, migrate: bool) -> anyhow::Result<Db> {
+    let file = data.path.join("trends-earth.db");
+    let timeout = Duration::from_secs(config.statement_timeout_s);
+    let db = match &config.database_url {
+        Some(url) => Db::open(url.expose_secret(), timeout).await?,
+        None => {
+            keep_a_copy(&file).await?;
+            Db::open_sqlite(&file).await?
+        }
+    };
+    let pending = db.pending().await?;
+    if pending.is_empty() {
+        return Ok(db);
+    }
+    let empty = pending.iter().any(|step| step.starts_with("0001"));
+    anyhow::ensure!(
+        migrate || empty || matches!(db, Db::Sqlite { .. }),
+        "The database is not up to date; run `trends-earth migrate` first. Pending: {}",
+        pending.join(", ")
+    );
+    db.migrate().await?;
+    Ok(db)
+}
+
+/// Before a newer release changes a SQLite file, the file is copied beside itself; the last two copies are kept.
+async fn keep_a_copy(file: &std::path::Path) -> anyhow::Result<()> {
+    if !file.exists() {
+        return Ok(());
+    }
+    let db = Db::open_sqlite(file).await?;
+    let pending = db.pending().await?;
+    if let (false, Db::Sqlite { write, .. }) = (pending.is_empty(), &db) {
+        let folder = file.parent().context("the database lies in a folder")?;
+        let prefix = format!("{}.before-", file.file_name().and_then(|n| n.to_str()).unwrap_or("trends-earth.db"));
+        let copy = folder.join(format!("{prefix}{}", env!("CARGO_PKG_VERSION")));
+        let _ = std::fs::remove_file(&copy);
+        sqlx::query("VACUUM INTO $1").bind(copy.to_string_lossy().into_owned()).execute(write).await?;
+        let mut copies: Vec<_> = std::fs::read_dir(folder)?
+            .filter_map(Result::ok)
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
+            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+            .collect();
+        copies.sort();
+        for (_, old) in copies.iter().rev().skip(2) {
+            std::fs::remove_file(old)?;
+        }
+    }
+    db.close().await;
+    Ok(())
+}
+
+/// The first SUPERADMIN of an empty installation, if the settings name one.
+async fn first_account(app: &App) -> anyhow::Result<()> {
+    let Some((email, password)) = &app.config.admin else { return Ok(()) };
+    if store::users::none(&app.db).await? {
+        create_user(app, email, "Administrator", Role::Superadmin, password.clone()).await?;
+        tracing::info!("the first account was made");
+    }
+    Ok(())
+}
+
+/// Makes an account; an address that is taken is refused with a sentence.
+pub async fn create_user(app: &App, email: &str, name: &str, role: Role, password: SecretString) -> anyhow::Result<Id> {
+    let email = email.trim().to_lowercase();
+    let form = email
+        .split_once('@')
+        .is_some_and(|(local, domain)| !local.is_empty() && domain.contains('.') && email.len() <= 120);
+    anyhow::ensure!(
+        form && !email.chars().any(|c| c.is_whitespace() || c.is_control()),
+        "{email:?} is not an e-mail address."
+    );
+    anyhow::ensure!(password.expose_secret().chars().count() >= 12, "Password must be at least 12 characters long");
+    anyhow::ensure!(store::users::logins(&app.db, &email).await?.is_empty(), "Email address is already registered");
+    let hash = app.hasher.hash(password.expose_secret().to_owned()).await?;
+    let id = Id::random();
+    let now = app.clock.now();
+    let mut tx = app.db.begin().await?;
+    store::users::insert(&mut tx, id, &NewUser { email: &email, name, role, password: &hash }, now).await?;
+    let new = store::audit::NewAudit {
+        actor: None,
+        action: "user.created",
+        target_type: "user",
+        target_id: id.to_string(),
+        ip_address: None,
+        request_id: None,
+        detail: None,
+    };
+    store::audit::insert(&mut tx, &new, now).await?;
+    tx.commit().await?;
+    Ok(id)
+}
+
+/// Hears from other nodes, by PostgreSQL's notices, that there may be something to do. Only a hint: workers look by themselves too.
+async fn listen(app: App, pool: sqlx::PgPool) {
+    loop {
+        let heard = async {
+            let mut listener = sqlx::postgres::PgListener::connect_with(&pool).await?;
+            listener.listen("trends_earth").await?;
+            loop {
+                listener.recv().await?;
+                app.wake();
+            }
+        };
+        let ended: Option<sqlx::Result<()>> = tokio::select! {
+            ended = heard => Some(ended),
+            () = app.stop.cancelled() => None,
+        };
+        match ended {
+            None => return,
+            Some(Ok(())) => {}
+            Some(Err(error)) => tracing::warn!(error = %error, "the database's notices are not heard"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(2)) => {}
+            () = app.stop.cancelled() => return,
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The database: one file a table, a row struct and its SQL, nothing else.
+//! `store` knows nothing of HTTP; `db` holds what the two databases do not share.
+
+pub mod audit;
+pub mod credentials;
+pub mod db;
+pub mod events;
+pub mod executions;
+pub mod jobs;
+pub mod logs;
+pub mod refresh_tokens;
+pub mod revocations;
+pub mod runs;
+pub mod script_logs;
+pub mod script_versions;
+pub mod scripts;
+pub mod status_log;
+pub mod users;
+pub mod workers;
+
+pub use db::{Db, Id, Json, Time, Tx};

@@ -1,0 +1,33 @@
+//! Table `audit_event`: acts that matter, insert-only.
+
+use super::{Id, Json, Time, Tx};
+use crate::within;
+
+/// One act, as `decisions` names them: `user.created`, `script.uploaded`, …
+pub struct NewAudit<'a> {
+    pub actor: Option<Id>,
+    pub action: &'a str,
+    pub target_type: &'a str,
+    pub target_id: String,
+    pub ip_address: Option<String>,
+    pub request_id: Option<String>,
+    pub detail: Option<Json>,
+}
+
+pub async fn insert(tx: &mut Tx, new: &NewAudit<'_>, now: Time) -> sqlx::Result<()> {
+    within!(tx, |on| sqlx::query(
+        "INSERT INTO audit_event (at, actor_id, action, target_type, target_id, ip_address, request_id, detail)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+    )
+    .bind(now)
+    .bind(new.actor)
+    .bind(new.action)
+    .bind(new.target_type)
+    .bind(&new.target_id)
+    .bind(&new.ip_address)
+    .bind(&new.request_id)
+    .bind(&new.detail)
+    .execute(on)
+    .await
+    .map(drop))
+}

@@ -1,0 +1,321 @@
+//! One handle for SQLite and PostgreSQL, and every difference between the two, by name.
+//! SQL is written once with `$1` placeholders; `reading!`, `writing!` and `within!` run it on whichever is open.
+
+use std::{fmt, path::Path, str::FromStr, time::Duration};
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sqlx::{
+    ConnectOptions, Decode, Encode, Postgres, Sqlite, Transaction, Type,
+    postgres::{PgConnectOptions, PgPool, PgPoolOptions},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
+};
+
+/// A point in time, naive UTC with microseconds, as columns and wire have it.
+pub type Time = chrono::NaiveDateTime;
+
+/// A JSON document as it was written: digits and key order are kept.
+pub type Json = sqlx::types::Json<Box<RawValue>>;
+
+/// An open database. SQLite has one writer connection beside its readers, so writers queue here and never meet `SQLITE_BUSY`.
+#[derive(Clone, Debug)]
+pub enum Db {
+    Sqlite { read: SqlitePool, write: SqlitePool },
+    Postgres(PgPool),
+}
+
+/// A transaction that writes. On SQLite it begins IMMEDIATE: a read that turns into a write would fail at once.
+pub enum Tx {
+    Sqlite(Transaction<'static, Sqlite>),
+    Postgres(Transaction<'static, Postgres>),
+}
+
+/// Runs a query outside a transaction, on a connection that only reads.
+#[macro_export]
+macro_rules! reading {
+    ($db:expr, |$on:ident| $query:expr) => {
+        match $db {
+            $crate::store::Db::Sqlite { read: $on, .. } => $query,
+            $crate::store::Db::Postgres($on) => $query,
+        }
+    };
+}
+
+/// Runs one statement that writes, as a transaction of its own.
+#[macro_export]
+macro_rules! writing {
+    ($db:expr, |$on:ident| $query:expr) => {
+        match $db {
+            $crate::store::Db::Sqlite { write: $on, .. } => $query,
+            $crate::store::Db::Postgres($on) => $query,
+        }
+    };
+}
+
+/// Runs a query inside a transaction.
+#[macro_export]
+macro_rules! within {
+    ($tx:expr, |$on:ident| $query:expr) => {
+        match $tx {
+            $crate::store::Tx::Sqlite(tx) => {
+                let $on = &mut **tx;
+                $query
+            }
+            $crate::store::Tx::Postgres(tx) => {
+                let $on = &mut **tx;
+                $query
+            }
+        }
+    };
+}
+
+impl Db {
+    /// Opens the database that the URL names: `sqlite://path`, `postgresql://…`.
+    /// The statement time-out counts for PostgreSQL; SQLite waits at most 10 s for its lock.
+    pub async fn open(url: &str, statement_timeout: Duration) -> anyhow::Result<Self> {
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            // The reference is configured with SQLAlchemy's scheme for its driver; the rest of the URL is the same.
+            let options = PgConnectOptions::from_str(url)
+                .context("DATABASE_URL is not a PostgreSQL URL")?
+                .application_name("trends-earth")
+                .options([("TimeZone", "UTC"), ("statement_timeout", &statement_timeout.as_millis().to_string())])
+                .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(1));
+            let pool = PgPoolOptions::new()
+                .max_connections(16)
+                .acquire_timeout(Duration::from_millis(500))
+                .connect_lazy_with(options);
+            let db = Db::Postgres(pool);
+            db.ping().await.context("the database does not answer")?;
+            return Ok(db);
+        }
+        let path = url.strip_prefix("sqlite://").context("DATABASE_URL must begin with postgresql:// or sqlite://")?;
+        Self::open_sqlite(Path::new(path)).await
+    }
+
+    /// Opens or creates a SQLite file.
+    pub async fn open_sqlite(path: &Path) -> anyhow::Result<Self> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(10))
+            .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(1));
+        let write = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(Duration::from_secs(10))
+            .connect_with(options.clone())
+            .await
+            .with_context(|| format!("cannot open the database {}", path.display()))?;
+        let read = SqlitePoolOptions::new()
+            .max_connections(4)
+            .acquire_timeout(Duration::from_secs(10))
+            .connect_with(options.read_only(true))
+            .await?;
+        Ok(Db::Sqlite { read, write })
+    }
+
+    /// Begins a transaction that may write.
+    pub async fn begin(&self) -> sqlx::Result<Tx> {
+        Ok(match self {
+            Db::Sqlite { write, .. } => Tx::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
+            Db::Postgres(pool) => Tx::Postgres(pool.begin().await?),
+        })
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> sqlx::Result<()> {
+        reading!(self, |on| sqlx::query("SELECT 1").execute(on).await.map(drop))
+    }
+
+    /// Brings the schema up to date; safe when several nodes start at once (the migrator takes a lock).
+    pub async fn migrate(&self) -> anyhow::Result<()> {
+        match self {
+            Db::Sqlite { write, .. } => sqlx::migrate!("migrations/sqlite").run(write).await?,
+            Db::Postgres(pool) => sqlx::migrate!("migrations/postgres").run(pool).await?,
+        }
+        Ok(())
+    }
+
+    /// The migrations that are still to be applied, by name; an error if the schema is newer than this program.
+    pub async fn pending(&self) -> anyhow::Result<Vec<String>> {
+        let migrator = match self {
+            Db::Sqlite { .. } => sqlx::migrate!("migrations/sqlite"),
+            Db::Postgres(_) => sqlx::migrate!("migrations/postgres"),
+        };
+        let table: Option<i64> = match self {
+            Db::Sqlite { read, .. } => {
+                sqlx::query_scalar("SELECT 1 FROM sqlite_master WHERE name = '_sqlx_migrations'")
+                    .fetch_optional(read)
+                    .await?
+            }
+            Db::Postgres(pool) => {
+                sqlx::query_scalar("SELECT 1::bigint WHERE to_regclass('_sqlx_migrations') IS NOT NULL")
+                    .fetch_optional(pool)
+                    .await?
+            }
+        };
+        let applied: Vec<i64> = match table {
+            None => Vec::new(),
+            Some(_) => reading!(self, |on| sqlx::query_scalar(
+                "SELECT version FROM _sqlx_migrations WHERE success ORDER BY version"
+            )
+            .fetch_all(on)
+            .await)?,
+        };
+        let known: Vec<i64> = migrator.iter().map(|m| m.version).collect();
+        if let Some(newer) = applied.iter().find(|v| !known.contains(v)) {
+            anyhow::bail!(
+                "The database has been brought to step {newer} by a newer release; this is {} and knows steps up to {}. Start that release or a newer one.",
+                env!("CARGO_PKG_VERSION"),
+                known.iter().max().unwrap_or(&0)
+            );
+        }
+        Ok(migrator
+            .iter()
+            .filter(|m| !applied.contains(&m.version))
+            .map(|m| format!("{:04} {}", m.version, m.description))
+            .collect())
+    }
+
+    /// `FOR UPDATE SKIP LOCKED` where rows can be locked; SQLite's one writer needs none.
+    pub fn skip_locked(&self) -> &'static str {
+        match self {
+            Db::Sqlite { .. } => "",
+            Db::Postgres(_) => "FOR UPDATE SKIP LOCKED",
+        }
+    }
+
+    pub async fn close(&self) {
+        match self {
+            Db::Sqlite { read, write } => {
+                read.close().await;
+                write.close().await;
+            }
+            Db::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+impl Tx {
+    pub async fn commit(self) -> sqlx::Result<()> {
+        match self {
+            Tx::Sqlite(tx) => tx.commit().await,
+            Tx::Postgres(tx) => tx.commit().await,
+        }
+    }
+
+    /// `FOR UPDATE` where rows can be locked.
+    pub fn for_update(&self) -> &'static str {
+        match self {
+            Tx::Sqlite(_) => "",
+            Tx::Postgres(_) => "FOR NO KEY UPDATE",
+        }
+    }
+
+    /// Wakes the workers of all nodes when this transaction commits. Never called in a transaction
+    /// that only writes logs or progress: NOTIFY takes a lock of the whole database at commit.
+    pub async fn notify(&mut self) -> sqlx::Result<()> {
+        if let Tx::Postgres(tx) = self {
+            sqlx::query("NOTIFY trends_earth").execute(&mut **tx).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The id of a row: a UUID, `uuid` in PostgreSQL and readable text in SQLite.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(transparent)]
+pub struct Id(pub uuid::Uuid);
+
+impl Id {
+    /// For the reference's tables: random.
+    pub fn random() -> Self {
+        Id(uuid::Uuid::new_v4())
+    }
+
+    /// For our own tables: ordered by time, so that new rows lie together.
+    pub fn ordered() -> Self {
+        Id(uuid::Uuid::now_v7())
+    }
+
+    /// Any form that a lenient parser takes: dashes optional, upper case, braces; not a URN (contract/auth-users.md 1.3).
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.starts_with("urn:") {
+            return None;
+        }
+        uuid::Uuid::try_parse(text).ok().map(Id)
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Type<Postgres> for Id {
+    fn type_info() -> sqlx::postgres::PgTypeInfo {
+        <uuid::Uuid as Type<Postgres>>::type_info()
+    }
+}
+
+impl Type<Sqlite> for Id {
+    fn type_info() -> sqlx::sqlite::SqliteTypeInfo {
+        <String as Type<Sqlite>>::type_info()
+    }
+    fn compatible(ty: &sqlx::sqlite::SqliteTypeInfo) -> bool {
+        <String as Type<Sqlite>>::compatible(ty)
+    }
+}
+
+impl Encode<'_, Postgres> for Id {
+    fn encode_by_ref(
+        &self,
+        buf: &mut sqlx::postgres::PgArgumentBuffer,
+    ) -> Result<sqlx::encode::IsNull, sqlx::error::BoxDynError> {
+        <uuid::Uuid as Encode<'_, Postgres>>::encode_by_ref(&self.0, buf)
+    }
+}
+
+impl Encode<'_, Sqlite> for Id {
+    fn encode_by_ref(
+        &self,
+        buf: &mut sqlx::sqlite::SqliteArgumentsBuffer,
+    ) -> Result<sqlx::encode::IsNull, sqlx::error::BoxDynError> {
+        <String as Encode<'_, Sqlite>>::encode(self.to_string(), buf)
+    }
+}
+
+impl<'r> Decode<'r, Postgres> for Id {
+    fn decode(value: sqlx::postgres::PgValueRef<'r>) -> Result<Self, sqlx::error::BoxDynError> {
+        <uuid::Uuid as Decode<'_, Postgres>>::decode(value).map(Id)
+    }
+}
+
+impl<'r> Decode<'r, Sqlite> for Id {
+    fn decode(value: sqlx::sqlite::SqliteValueRef<'r>) -> Result<Self, sqlx::error::BoxDynError> {
+        Ok(Id(uuid::Uuid::try_parse(<&str as Decode<'_, Sqlite>>::decode(value)?)?))
+    }
+}
+
+/// Says which unique key a failed insert ran into, so that it becomes a client's error where it happens.
+/// PostgreSQL names the constraint, SQLite only the columns.
+pub fn is_unique_violation(error: &sqlx::Error, table: &str, column: &str) -> bool {
+    let Some(db) = error.as_database_error() else { return false };
+    if !db.is_unique_violation() {
+        return false;
+    }
+    match db.constraint() {
+        Some(name) => name.contains(table) && name.contains(column),
+        None => db.message().contains(&format!("{table}.{column}")),
+    }
+}

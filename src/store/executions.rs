@@ -1,0 +1,282 @@
+//! Table `execution`: one run of a script with its parameters and results. Its marks stand in `execution_flag`.
+
+use super::{Db, Id, Json, Time, Tx};
+use crate::{execution::status::Status, reading, within, writing};
+
+/// A row of `execution`, with what our tables say beside it. `params` and `results` are read only when asked for.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Execution {
+    pub id: Id,
+    pub script_id: Option<Id>,
+    pub user_id: Option<Id>,
+    /// When it was accepted.
+    pub start_date: Option<Time>,
+    pub end_date: Option<Time>,
+    pub status: Status,
+    pub progress: Option<i32>,
+    pub params: Option<Json>,
+    pub results: Option<Json>,
+    pub queued_at: Option<Time>,
+    pub dispatched_at: Option<Time>,
+    pub deleted: Option<bool>,
+    pub is_plugin_execution: Option<bool>,
+}
+
+/// Which executions a list shows.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    pub user: Option<Id>,
+    pub script: Option<Id>,
+    pub status: Option<Status>,
+    /// Open, or ended at or after this.
+    pub changed_since: Option<Time>,
+    pub include_deleted: bool,
+    pub without_params: bool,
+    pub without_results: bool,
+    /// (limit, offset)
+    pub page: (i64, i64),
+}
+
+/// A new execution.
+pub struct NewExecution<'a> {
+    pub id: Id,
+    pub script: Id,
+    pub user: Id,
+    pub params: &'a Json,
+}
+
+const JOINED: &str = "FROM execution e LEFT JOIN execution_flag f ON f.execution_id = e.id LEFT JOIN execution_run r ON r.execution_id = e.id";
+
+fn columns(params: bool, results: bool) -> String {
+    format!(
+        "e.id, e.script_id, e.user_id, e.start_date, e.end_date, e.status, e.progress, {} AS params, {} AS results,
+         CASE WHEN e.status = 'PENDING' THEN COALESCE(e.queued_at, r.waiting_since) ELSE e.queued_at END AS queued_at,
+         e.dispatched_at, f.deleted, f.is_plugin_execution",
+        if params { "e.params" } else { "NULL" },
+        if results { "e.results" } else { "NULL" },
+    )
+}
+
+/// The order of every list: what is open first, then the newest end.
+const ORDER: &str = "ORDER BY COALESCE(e.end_date, '9999-12-31') DESC, e.start_date DESC, e.id";
+
+impl Wanted {
+    fn conditions(&self) -> String {
+        let mut text = String::from("WHERE TRUE");
+        for (asked, condition) in [
+            (self.user.is_some(), "e.user_id = $1"),
+            (self.script.is_some(), "e.script_id = $2"),
+            (self.status.is_some(), "e.status = $3"),
+            (self.changed_since.is_some(), "COALESCE(e.end_date, '9999-12-31') >= $4"),
+            (!self.include_deleted, "(f.deleted IS NULL OR NOT f.deleted)"),
+        ] {
+            if asked {
+                text.push_str(" AND ");
+                text.push_str(condition);
+            }
+        }
+        // PostgreSQL wants every bound parameter to be used; these are true whatever is bound.
+        text.push_str(
+            " AND ($1 IS NULL OR TRUE) AND ($2 IS NULL OR TRUE) AND ($3 IS NULL OR TRUE) AND ($4 IS NULL OR TRUE)",
+        );
+        text
+    }
+
+    fn is_unfiltered(&self) -> bool {
+        self.user.is_none() && self.script.is_none() && self.status.is_none() && self.changed_since.is_none()
+    }
+}
+
+/// The execution with this id, whoever asks.
+pub async fn find(db: &Db, id: Id, params: bool, results: bool) -> sqlx::Result<Option<Execution>> {
+    let text = sqlx::AssertSqlSafe(format!("SELECT {} {JOINED} WHERE e.id = $1", columns(params, results)));
+    reading!(db, |on| sqlx::query_as(text).bind(id).fetch_optional(on).await)
+}
+
+/// The execution as this transaction sees it.
+pub async fn find_within(tx: &mut Tx, id: Id) -> sqlx::Result<Option<Execution>> {
+    let text = sqlx::AssertSqlSafe(format!("SELECT {} {JOINED} WHERE e.id = $1", columns(true, true)));
+    within!(tx, |on| sqlx::query_as(text).bind(id).fetch_optional(on).await)
+}
+
+pub async fn list(db: &Db, wanted: &Wanted) -> sqlx::Result<Vec<Execution>> {
+    let columns = columns(!wanted.without_params, !wanted.without_results);
+    let text =
+        sqlx::AssertSqlSafe(format!("SELECT {columns} {JOINED} {} {ORDER} LIMIT $5 OFFSET $6", wanted.conditions()));
+    reading!(db, |on| sqlx::query_as(text)
+        .bind(wanted.user)
+        .bind(wanted.script)
+        .bind(wanted.status)
+        .bind(wanted.changed_since)
+        .bind(wanted.page.0)
+        .bind(wanted.page.1)
+        .fetch_all(on)
+        .await)
+}
+
+/// How many there are beyond the page. Unfiltered it is a sum over the kept counts, else counted exactly.
+pub async fn count(db: &Db, wanted: &Wanted) -> sqlx::Result<i64> {
+    if wanted.is_unfiltered() {
+        let all: Option<i64> =
+            reading!(db, |on| sqlx::query_scalar("SELECT CAST(SUM(n) AS BIGINT) FROM execution_count")
+                .fetch_one(on)
+                .await)?;
+        let hidden: i64 = if wanted.include_deleted {
+            0
+        } else {
+            reading!(db, |on| sqlx::query_scalar("SELECT count(*) FROM execution_flag WHERE deleted")
+                .fetch_one(on)
+                .await)?
+        };
+        return Ok(all.unwrap_or(0) - hidden);
+    }
+    let text = sqlx::AssertSqlSafe(format!(
+        "SELECT count(*) FROM execution e LEFT JOIN execution_flag f ON f.execution_id = e.id {}",
+        wanted.conditions()
+    ));
+    reading!(db, |on| sqlx::query_scalar(text)
+        .bind(wanted.user)
+        .bind(wanted.script)
+        .bind(wanted.status)
+        .bind(wanted.changed_since)
+        .fetch_one(on)
+        .await)
+}
+
+pub async fn insert(tx: &mut Tx, new: &NewExecution<'_>, now: Time) -> sqlx::Result<()> {
+    within!(tx, |on| sqlx::query(
+        "INSERT INTO execution (id, start_date, status, progress, params, results, script_id, user_id)
+         VALUES ($1, $2, 'PENDING', 0, $3, '{}', $4, $5)"
+    )
+    .bind(new.id)
+    .bind(now)
+    .bind(new.params)
+    .bind(new.script)
+    .bind(new.user)
+    .execute(on)
+    .await
+    .map(drop))
+}
+
+/// Locks the row until the transaction ends, and says in which state it is.
+pub async fn lock(tx: &mut Tx, id: Id) -> sqlx::Result<Option<Status>> {
+    let text = sqlx::AssertSqlSafe(format!("SELECT status FROM execution WHERE id = $1 {}", tx.for_update()));
+    within!(tx, |on| sqlx::query_scalar(text).bind(id).fetch_optional(on).await)
+}
+
+/// Changes the state; `ended` also sets the end and, unless given, full progress. False if somebody was first.
+pub async fn set_status(
+    tx: &mut Tx,
+    id: Id,
+    from: Status,
+    to: Status,
+    progress: Option<i32>,
+    now: Time,
+) -> sqlx::Result<bool> {
+    let (end, full) = if to.is_terminal() { (Some(now), progress.or(Some(100))) } else { (None, progress) };
+    let dispatched = (to == Status::Ready).then_some(now);
+    within!(tx, |on| sqlx::query(
+        "UPDATE execution SET status = $3, end_date = COALESCE($4, end_date), progress = COALESCE($5, progress),
+             dispatched_at = COALESCE($6, dispatched_at) WHERE id = $1 AND status = $2"
+    )
+    .bind(id)
+    .bind(from)
+    .bind(to)
+    .bind(end)
+    .bind(full)
+    .bind(dispatched)
+    .execute(on)
+    .await
+    .map(|r| r.rows_affected() == 1))
+}
+
+pub async fn set_progress(tx: &mut Tx, id: Id, progress: i32) -> sqlx::Result<()> {
+    within!(tx, |on| sqlx::query("UPDATE execution SET progress = $2 WHERE id = $1")
+        .bind(id)
+        .bind(progress)
+        .execute(on)
+        .await
+        .map(drop))
+}
+
+/// Stores results. With `only_if_none`, only where none are stored yet.
+pub async fn set_results(tx: &mut Tx, id: Id, results: &Json, only_if_none: bool) -> sqlx::Result<()> {
+    let text = if only_if_none {
+        "UPDATE execution SET results = $2 WHERE id = $1 AND (results IS NULL OR CAST(results AS TEXT) IN ('{}', 'null'))"
+    } else {
+        "UPDATE execution SET results = $2 WHERE id = $1"
+    };
+    within!(tx, |on| sqlx::query(text).bind(id).bind(results).execute(on).await.map(drop))
+}
+
+/// Marks or unmarks an execution as deleted: hidden from lists.
+pub async fn set_deleted(db: &Db, id: Id, deleted: bool) -> sqlx::Result<()> {
+    writing!(db, |on| sqlx::query(
+        "INSERT INTO execution_flag (execution_id, deleted) VALUES ($1, $2)
+         ON CONFLICT (execution_id) DO UPDATE SET deleted = excluded.deleted"
+    )
+    .bind(id)
+    .bind(deleted)
+    .execute(on)
+    .await
+    .map(drop))
+}
+
+/// Notes whether the QGIS plugin started it.
+pub async fn insert_flag(tx: &mut Tx, id: Id, is_plugin_execution: bool) -> sqlx::Result<()> {
+    within!(tx, |on| sqlx::query(
+        "INSERT INTO execution_flag (execution_id, deleted, is_plugin_execution) VALUES ($1, $2, $3)"
+    )
+    .bind(id)
+    .bind(false)
+    .bind(is_plugin_execution)
+    .execute(on)
+    .await
+    .map(drop))
+}
+
+/// Runs of a user that hold a slot. Only ours count what waits as waiting; a PENDING run of the existing server is active there.
+pub async fn active(tx: &mut Tx, user: Id) -> sqlx::Result<i64> {
+    within!(tx, |on| {
+        sqlx::query_scalar(
+        "SELECT count(*) FROM execution WHERE user_id = $1 AND status IN ('PENDING', 'READY', 'SUBMITTED', 'RUNNING', 'CANCELLING')
+             AND status <> 'PENDING'"
+    )
+    .bind(user)
+    .fetch_one(on)
+    .await
+    })
+}
+
+/// Runs of a user that wait.
+pub async fn waiting(tx: &mut Tx, user: Id) -> sqlx::Result<i64> {
+    within!(tx, |on| {
+        sqlx::query_scalar(
+        "SELECT count(*) FROM execution e JOIN execution_run r ON r.execution_id = e.id
+         WHERE e.user_id = $1 AND e.status IN ('PENDING', 'READY', 'SUBMITTED', 'RUNNING', 'CANCELLING') AND e.status = 'PENDING'"
+    )
+    .bind(user)
+    .fetch_one(on)
+    .await
+    })
+}
+
+/// Executions of a script that are not over, and how they are ours.
+pub async fn open_of_script(tx: &mut Tx, script: Id) -> sqlx::Result<Vec<Id>> {
+    within!(tx, |on| {
+        sqlx::query_scalar(
+        "SELECT id FROM execution WHERE script_id = $1 AND end_date IS NULL AND status NOT IN ('FINISHED', 'FAILED', 'CANCELLED')"
+    )
+    .bind(script)
+    .fetch_all(on)
+    .await
+    })
+}
+
+/// State and progress of several executions, for the readers of live streams.
+pub async fn glance(db: &Db, id: Id) -> sqlx::Result<Option<(Status, Option<i32>)>> {
+    reading!(db, |on| sqlx::query_as("SELECT status, progress FROM execution WHERE id = $1")
+        .bind(id)
+        .fetch_optional(on)
+        .await)
+}

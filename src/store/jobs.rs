@@ -1,0 +1,238 @@
+//! Table `job`: the durable queue. A worker holds a job by a lease and a token; every write of a worker carries the token,
+//! and zero rows mean that the lease is lost.
+
+use super::{Db, Id, Json, Time, Tx};
+use crate::{execution::status::Status, reading, within, writing};
+
+/// A job that a worker has claimed.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Job {
+    pub id: Id,
+    pub kind: String,
+    pub subject_id: Id,
+    pub payload: Json,
+    /// The place that it is bound to since it was first claimed.
+    pub scope: Option<String>,
+    /// How often it has been claimed, this time included.
+    pub attempts: i32,
+    pub lease_token: Id,
+}
+
+pub struct NewJob<'a> {
+    pub kind: &'a str,
+    pub subject: Id,
+    /// Two jobs of one key never stand in the queue together.
+    pub unique_key: Option<String>,
+}
+
+/// Who claims, and until when.
+#[derive(Debug, Clone)]
+pub struct Claim<'a> {
+    pub worker: Id,
+    pub scope: &'a str,
+    pub lease_until: Time,
+    /// Places whose workers were last seen before this are lost.
+    pub lost_before: Time,
+    pub now: Time,
+}
+
+/// A run that waits for a worker.
+#[derive(Debug, sqlx::FromRow)]
+pub struct Waiting {
+    pub job: Id,
+    pub execution: Id,
+    pub user: Id,
+    pub status: Status,
+    pub cpu_reservation: i64,
+    pub memory_reservation: i64,
+}
+
+/// What a worker has left to give.
+#[derive(Debug, Clone, Copy)]
+pub struct Free {
+    pub cpu_nanos: i64,
+    pub memory_bytes: i64,
+}
+
+/// A place is lost if no worker of it was seen after `$lost`.
+const LOST: &str = "NOT EXISTS (SELECT 1 FROM worker w WHERE CAST(w.scopes AS TEXT) LIKE '%\"' || job.scope || '\"%' AND w.seen_at >= $5)";
+
+/// Who has a slot: administrators always, others while fewer runs than their limit are active.
+const ACTIVE: &str = "(SELECT count(*) FROM execution a WHERE a.user_id = e.user_id
+    AND a.status IN ('PENDING', 'READY', 'SUBMITTED', 'RUNNING', 'CANCELLING') AND a.status <> 'PENDING')";
+
+pub async fn insert(tx: &mut Tx, new: &NewJob<'_>, now: Time) -> sqlx::Result<()> {
+    within!(tx, |on| sqlx::query(
+        "INSERT INTO job (id, kind, subject_id, payload, state, priority, run_at, attempts, unique_key, created_at)
+         VALUES ($1, $2, $3, '{}', 'waiting', 0, $4, 0, $5, $4) ON CONFLICT (unique_key) DO NOTHING"
+    )
+    .bind(Id::ordered())
+    .bind(new.kind)
+    .bind(new.subject)
+    .bind(now)
+    .bind(&new.unique_key)
+    .execute(on)
+    .await
+    .map(drop))
+}
+
+/// Claims the next job of a kind: one that waits, or one whose worker has let its lease pass. A job that has a place is
+/// only for workers of that place, unless the place is lost.
+pub async fn claim(db: &Db, kind: &str, also_waiting: bool, claim: &Claim<'_>) -> sqlx::Result<Option<Job>> {
+    let waiting = if also_waiting { "(state = 'waiting' AND run_at <= $4) OR" } else { "" };
+    let text = sqlx::AssertSqlSafe(format!(
+        "UPDATE job SET state = 'running', lease_token = $6, lease_until = $7, worker_id = $2, scope = COALESCE(scope, $3),
+             attempts = attempts + 1
+         WHERE id = (SELECT id FROM job WHERE kind = $1 AND ({waiting} (state = 'running' AND lease_until <= $4))
+             AND (scope IS NULL OR scope = $3 OR {LOST}) ORDER BY priority DESC, run_at LIMIT 1 {})
+         RETURNING id, kind, subject_id, payload, scope, attempts, lease_token",
+        db.skip_locked()
+    ));
+    writing!(db, |on| sqlx::query_as(text)
+        .bind(kind)
+        .bind(claim.worker)
+        .bind(claim.scope)
+        .bind(claim.now)
+        .bind(claim.lost_before)
+        .bind(Id::random())
+        .bind(claim.lease_until)
+        .fetch_optional(on)
+        .await)
+}
+
+/// The run that comes next: of those whose owner has a free slot and that fit, first the owner with the fewest active
+/// runs, then the oldest. Runs that are to be cancelled while they wait come before all.
+pub async fn next_waiting(db: &Db, slots: i64, free: Free, now: Time) -> sqlx::Result<Option<Waiting>> {
+    let text = sqlx::AssertSqlSafe(format!(
+        r#"SELECT j.id AS job, e.id AS execution, e.user_id AS "user", e.status,
+               COALESCE(s.cpu_reservation, 0) AS cpu_reservation, COALESCE(s.memory_reservation, 0) AS memory_reservation
+           FROM job j JOIN execution e ON e.id = j.subject_id JOIN script s ON s.id = e.script_id JOIN "user" u ON u.id = e.user_id
+           WHERE j.kind = 'run_execution' AND j.state = 'waiting' AND j.run_at <= $1
+             AND (e.status <> 'PENDING' OR (
+                 COALESCE(s.cpu_reservation, 0) <= $3 AND COALESCE(s.memory_reservation, 0) <= $4
+                 AND (u.role IN ('ADMIN', 'SUPERADMIN') OR {ACTIVE} < COALESCE(u.max_concurrent_executions, $2))))
+           ORDER BY CASE WHEN e.status = 'PENDING' THEN 1 ELSE 0 END, {ACTIVE}, e.start_date LIMIT 1"#
+    ));
+    reading!(db, |on| sqlx::query_as(text)
+        .bind(now)
+        .bind(slots)
+        .bind(free.cpu_nanos)
+        .bind(free.memory_bytes)
+        .fetch_optional(on)
+        .await)
+}
+
+/// Takes one waiting job, if nobody was first.
+pub async fn take(tx: &mut Tx, id: Id, claim: &Claim<'_>) -> sqlx::Result<Option<Job>> {
+    within!(tx, |on| {
+        sqlx::query_as(
+        "UPDATE job SET state = 'running', lease_token = $2, lease_until = $3, worker_id = $4, scope = $5, attempts = attempts + 1
+         WHERE id = $1 AND state = 'waiting' RETURNING id, kind, subject_id, payload, scope, attempts, lease_token"
+    )
+    .bind(id)
+    .bind(Id::random())
+    .bind(claim.lease_until)
+    .bind(claim.worker)
+    .bind(claim.scope)
+    .fetch_optional(on)
+    .await
+    })
+}
+
+/// Renews the lease; false if it is lost. First statement of every transaction that a worker writes.
+pub async fn hold(tx: &mut Tx, job: &Job, lease_until: Time) -> sqlx::Result<bool> {
+    within!(tx, |on| sqlx::query(
+        "UPDATE job SET lease_until = $3 WHERE id = $1 AND lease_token = $2 AND state = 'running'"
+    )
+    .bind(job.id)
+    .bind(job.lease_token)
+    .bind(lease_until)
+    .execute(on)
+    .await
+    .map(|r| r.rows_affected() == 1))
+}
+
+/// Renews the lease and asks for the state of the execution, in one round trip; `None` if the lease is lost,
+/// `Some(None)` if the job is about no execution or the execution is gone.
+pub async fn heartbeat(db: &Db, job: &Job, lease_until: Time) -> sqlx::Result<Option<Option<Status>>> {
+    writing!(db, |on| sqlx::query_scalar(
+        "UPDATE job SET lease_until = $3 WHERE id = $1 AND lease_token = $2 AND state = 'running'
+         RETURNING (SELECT e.status FROM execution e WHERE e.id = job.subject_id)"
+    )
+    .bind(job.id)
+    .bind(job.lease_token)
+    .bind(lease_until)
+    .fetch_optional(on)
+    .await)
+}
+
+/// Keeps what a worker must remember of a job between its attempts.
+pub async fn set_payload(tx: &mut Tx, job: &Job, payload: &Json) -> sqlx::Result<()> {
+    within!(tx, |on| sqlx::query("UPDATE job SET payload = $2 WHERE id = $1")
+        .bind(job.id)
+        .bind(payload)
+        .execute(on)
+        .await
+        .map(drop))
+}
+
+/// Ends a job. The caller has held it in this transaction.
+pub async fn finish(tx: &mut Tx, job: &Job, error: Option<&str>, now: Time) -> sqlx::Result<()> {
+    let state = if error.is_some() { "failed" } else { "done" };
+    within!(tx, |on| {
+        sqlx::query(
+        "UPDATE job SET state = $2, last_error = $3, finished_at = $4, unique_key = NULL, lease_token = NULL, lease_until = NULL WHERE id = $1"
+    )
+    .bind(job.id)
+    .bind(state)
+    .bind(error)
+    .bind(now)
+    .execute(on)
+    .await
+    .map(drop)
+    })
+}
+
+/// Puts a job back, to be claimed again from `run_at` on.
+pub async fn retry(tx: &mut Tx, job: &Job, error: &str, run_at: Time) -> sqlx::Result<()> {
+    within!(tx, |on| {
+        sqlx::query(
+        "UPDATE job SET state = 'waiting', run_at = $2, last_error = $3, lease_token = NULL, lease_until = NULL WHERE id = $1"
+    )
+    .bind(job.id)
+    .bind(run_at)
+    .bind(error)
+    .execute(on)
+    .await
+    .map(drop)
+    })
+}
+
+/// Gives back the leases of a worker that stops, so that another one goes on at once.
+pub async fn release(db: &Db, worker: Id, now: Time) -> sqlx::Result<()> {
+    writing!(db, |on| sqlx::query("UPDATE job SET lease_until = $2 WHERE worker_id = $1 AND state = 'running'")
+        .bind(worker)
+        .bind(now)
+        .execute(on)
+        .await
+        .map(drop))
+}
+
+/// Waiting runs that the order puts before this one; at most 1,000 are counted.
+pub async fn ahead(db: &Db, user: Id, start: Time) -> sqlx::Result<(i64, i64, i64)> {
+    reading!(db, |on| {
+        sqlx::query_as(
+        "SELECT (SELECT count(*) FROM (SELECT 1 AS one FROM job j JOIN execution e ON e.id = j.subject_id
+                 WHERE j.kind = 'run_execution' AND j.state = 'waiting' AND e.status = 'PENDING' AND e.start_date < $2 LIMIT 1000) q),
+                (SELECT count(*) FROM (SELECT 1 AS one FROM job j JOIN execution e ON e.id = j.subject_id
+                 WHERE j.kind = 'run_execution' AND j.state = 'waiting' AND e.status = 'PENDING' AND e.start_date < $2
+                   AND e.user_id = $1 LIMIT 1000) q),
+                (SELECT count(*) FROM execution a WHERE a.user_id = $1
+                 AND a.status IN ('PENDING', 'READY', 'SUBMITTED', 'RUNNING', 'CANCELLING') AND a.status <> 'PENDING')"
+    )
+    .bind(user)
+    .bind(start)
+    .fetch_one(on)
+    .await
+    })
+}

@@ -1,0 +1,86 @@
+//! Table `execution_log`: what an execution says; the cursor is the id.
+
+use serde::Serialize;
+
+use super::{Db, Id, Time, Tx, script_logs::After};
+use crate::{reading, within};
+
+/// A row of `execution_log`, as clients see it.
+#[derive(Debug, Clone, Serialize, sqlx::FromRow, utoipa::ToSchema)]
+pub struct ExecutionLog {
+    pub id: i64,
+    pub execution_id: Id,
+    pub level: String,
+    pub register_date: Option<chrono::NaiveDateTime>,
+    pub text: Option<String>,
+}
+
+/// A line to be stored.
+#[derive(Debug, Clone)]
+pub struct Line {
+    pub level: String,
+    pub text: String,
+    pub at: Time,
+}
+
+/// Rows of one INSERT.
+const CHUNK: usize = 500;
+
+/// Adds lines in their order and returns the id of the last one; `None` if the execution is gone. The caller's transaction
+/// has locked the execution's row (`executions::lock`): so ids of one execution are committed in order, and a reader that
+/// goes on after an id never skips a line.
+pub async fn insert(tx: &mut Tx, execution: Id, lines: &[Line]) -> sqlx::Result<Option<i64>> {
+    let mut last = None;
+    for chunk in lines.chunks(CHUNK) {
+        let ids: Vec<i64> = within!(tx, |on| sqlx::QueryBuilder::new(
+            "INSERT INTO execution_log (text, level, register_date, execution_id) "
+        )
+        .push_values(chunk, |mut row, line| {
+            row.push_bind(&line.text).push_bind(&line.level).push_bind(line.at).push_bind(execution);
+        })
+        .push(" RETURNING CAST(id AS BIGINT)")
+        .build_query_scalar()
+        .fetch_all(on)
+        .await)?;
+        last = ids.into_iter().max();
+    }
+    Ok(last)
+}
+
+/// Lines of an execution in the order in which they came, at most `limit`.
+pub async fn list(db: &Db, execution: Id, after: After, limit: i64) -> sqlx::Result<Vec<ExecutionLog>> {
+    reading!(db, |on| sqlx::query_as(
+        "SELECT CAST(id AS BIGINT) AS id, execution_id, level, register_date, text FROM execution_log
+         WHERE execution_id = $1 AND id > $2 AND ($3 IS NULL OR register_date > $3) ORDER BY id LIMIT $4"
+    )
+    .bind(execution)
+    .bind(after.id)
+    .bind(after.start)
+    .bind(limit)
+    .fetch_all(on)
+    .await)
+}
+
+/// The last lines of an execution, oldest first.
+pub async fn tail(tx: &mut Tx, execution: Id, limit: i64) -> sqlx::Result<Vec<String>> {
+    let mut lines: Vec<Option<String>> = within!(tx, |on| sqlx::query_scalar(
+        "SELECT text FROM execution_log WHERE execution_id = $1 ORDER BY id DESC LIMIT $2"
+    )
+    .bind(execution)
+    .bind(limit)
+    .fetch_all(on)
+    .await)?;
+    lines.reverse();
+    Ok(lines.into_iter().flatten().collect())
+}
+
+/// Id of the newest line, 0 if there is none.
+pub async fn newest(db: &Db, execution: Id) -> sqlx::Result<i64> {
+    let id: Option<i64> = reading!(db, |on| sqlx::query_scalar(
+        "SELECT CAST(id AS BIGINT) FROM execution_log WHERE execution_id = $1 ORDER BY id DESC LIMIT 1"
+    )
+    .bind(execution)
+    .fetch_optional(on)
+    .await)?;
+    Ok(id.unwrap_or(0))
+}

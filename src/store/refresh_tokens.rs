@@ -1,0 +1,66 @@
+//! Table `refresh_tokens`: what keeps a session alive after its access token has ended.
+
+use super::{Db, Id, Time, Tx};
+use crate::{within, writing};
+
+pub struct NewRefreshToken<'a> {
+    pub user: Id,
+    /// What is stored: the token itself beside the reference, else its digest.
+    pub token: &'a str,
+    pub device_info: &'a str,
+    pub expires_at: Time,
+}
+
+pub async fn insert(tx: &mut Tx, new: &NewRefreshToken<'_>, now: Time) -> sqlx::Result<()> {
+    within!(tx, |on| sqlx::query(
+        "INSERT INTO refresh_tokens (id, user_id, token, expires_at, created_at, is_revoked, device_info)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)"
+    )
+    .bind(Id::random())
+    .bind(new.user)
+    .bind(new.token)
+    .bind(new.expires_at)
+    .bind(now)
+    .bind(false)
+    .bind(new.device_info)
+    .execute(on)
+    .await
+    .map(drop))
+}
+
+/// Notes the use of a living token, stored in either form, and says whose it is.
+pub async fn touch(db: &Db, stored: [&str; 2], now: Time) -> sqlx::Result<Option<Id>> {
+    writing!(db, |on| sqlx::query_scalar(
+        "UPDATE refresh_tokens SET last_used_at = $3
+         WHERE token IN ($1, $2) AND is_revoked = $4 AND expires_at > $3 RETURNING user_id"
+    )
+    .bind(stored[0])
+    .bind(stored[1])
+    .bind(now)
+    .bind(false)
+    .fetch_optional(on)
+    .await)
+}
+
+/// Ends one token of a user; an unknown one is no error.
+pub async fn revoke(tx: &mut Tx, user: Id, stored: [&str; 2]) -> sqlx::Result<()> {
+    within!(tx, |on| sqlx::query("UPDATE refresh_tokens SET is_revoked = $4 WHERE user_id = $1 AND token IN ($2, $3)")
+        .bind(user)
+        .bind(stored[0])
+        .bind(stored[1])
+        .bind(true)
+        .execute(on)
+        .await
+        .map(drop))
+}
+
+/// Ends all tokens of a user and counts those that had not been ended before.
+pub async fn revoke_all(tx: &mut Tx, user: Id) -> sqlx::Result<u64> {
+    within!(tx, |on| sqlx::query("UPDATE refresh_tokens SET is_revoked = $2 WHERE user_id = $1 AND is_revoked = $3")
+        .bind(user)
+        .bind(true)
+        .bind(false)
+        .execute(on)
+        .await
+        .map(|r| r.rows_affected()))
+}

@@ -1,0 +1,90 @@
+//! Table `execution_run`: an execution is ours exactly if it has a row here.
+
+use super::{Db, Id, Json, Time, Tx};
+use crate::{reading, within};
+
+/// A row of `execution_run`.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct ExecutionRun {
+    pub execution_id: Id,
+    pub script_version_id: Option<Id>,
+    /// The place of its unit, from READY on.
+    pub scope: Option<String>,
+    pub attempt: i32,
+    pub waiting_since: Option<Time>,
+    pub started_at: Option<Time>,
+    /// Bytes of the unit's journal that are stored.
+    pub journal_offset: i64,
+    /// Bytes of log text stored so far.
+    pub log_bytes: i64,
+    pub failure: Option<Json>,
+}
+
+const COLUMNS: &str = "SELECT execution_id, script_version_id, scope, attempt, waiting_since, started_at, journal_offset, log_bytes, failure
+    FROM execution_run WHERE execution_id = $1";
+
+pub async fn insert(tx: &mut Tx, execution: Id, version: Id, waiting_since: Option<Time>) -> sqlx::Result<()> {
+    within!(tx, |on| sqlx::query(
+        "INSERT INTO execution_run (execution_id, script_version_id, waiting_since) VALUES ($1, $2, $3)"
+    )
+    .bind(execution)
+    .bind(version)
+    .bind(waiting_since)
+    .execute(on)
+    .await
+    .map(drop))
+}
+
+pub async fn find(db: &Db, execution: Id) -> sqlx::Result<Option<ExecutionRun>> {
+    reading!(db, |on| sqlx::query_as(COLUMNS).bind(execution).fetch_optional(on).await)
+}
+
+pub async fn find_within(tx: &mut Tx, execution: Id) -> sqlx::Result<Option<ExecutionRun>> {
+    within!(tx, |on| sqlx::query_as(COLUMNS).bind(execution).fetch_optional(on).await)
+}
+
+/// Gives the run a place and a new attempt: written with READY, before the engine is called.
+pub async fn dispatch(tx: &mut Tx, execution: Id, scope: &str, now: Time) -> sqlx::Result<i32> {
+    within!(tx, |on| sqlx::query_scalar(
+        "UPDATE execution_run SET scope = $2, attempt = attempt + 1, started_at = $3, journal_offset = 0
+         WHERE execution_id = $1 RETURNING attempt"
+    )
+    .bind(execution)
+    .bind(scope)
+    .bind(now)
+    .fetch_one(on)
+    .await)
+}
+
+/// Notes how far the journal is stored, in the transaction that stores its lines.
+pub async fn advance_journal(tx: &mut Tx, execution: Id, offset: i64, log_bytes: i64) -> sqlx::Result<()> {
+    within!(tx, |on| sqlx::query(
+        "UPDATE execution_run SET journal_offset = $2, log_bytes = $3 WHERE execution_id = $1"
+    )
+    .bind(execution)
+    .bind(offset)
+    .bind(log_bytes)
+    .execute(on)
+    .await
+    .map(drop))
+}
+
+pub async fn set_failure(tx: &mut Tx, execution: Id, failure: &Json) -> sqlx::Result<()> {
+    within!(tx, |on| sqlx::query("UPDATE execution_run SET failure = $2 WHERE execution_id = $1")
+        .bind(execution)
+        .bind(failure)
+        .execute(on)
+        .await
+        .map(drop))
+}
+
+/// What the script of a run reserves: nano-CPUs and bytes.
+pub async fn reservation(db: &Db, execution: Id) -> sqlx::Result<Option<(i64, i64)>> {
+    reading!(db, |on| sqlx::query_as(
+        "SELECT COALESCE(s.cpu_reservation, 0), COALESCE(s.memory_reservation, 0)
+         FROM execution e JOIN script s ON s.id = e.script_id WHERE e.id = $1"
+    )
+    .bind(execution)
+    .fetch_optional(on)
+    .await)
+}

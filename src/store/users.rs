@@ -1,0 +1,256 @@
+//! Table `user`: people and the accounts that programs sign in with.
+
+use serde::Serialize;
+
+use super::{Db, Id, Time, Tx};
+use crate::{reading, within, writing};
+
+/// What a person may do; the column decides, no address and no setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    User,
+    Admin,
+    Superadmin,
+}
+
+impl Role {
+    /// `USER`, `ADMIN`, `SUPERADMIN`; anything else counts as a plain user.
+    pub fn of(column: Option<&str>) -> Self {
+        match column {
+            Some("SUPERADMIN") => Role::Superadmin,
+            Some("ADMIN") => Role::Admin,
+            _ => Role::User,
+        }
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::User => "USER",
+            Role::Admin => "ADMIN",
+            Role::Superadmin => "SUPERADMIN",
+        }
+    }
+}
+
+/// What every request needs of its caller, read together with the fate of the token it brought.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Caller {
+    pub id: Id,
+    pub email: String,
+    pub role: Option<String>,
+    pub tokens_not_before: Option<Time>,
+    /// Whether this very token has been revoked.
+    pub revoked: bool,
+}
+
+/// What sign-in needs.
+#[derive(Debug, sqlx::FromRow)]
+pub struct Login {
+    pub id: Id,
+    pub email: String,
+    pub password: String,
+}
+
+/// The profile as clients see it (contract/auth-users.md 7).
+#[derive(Debug, Clone, Serialize, sqlx::FromRow, utoipa::ToSchema)]
+pub struct Profile {
+    pub id: Id,
+    pub email: String,
+    pub name: String,
+    pub role: Option<String>,
+    pub country: Option<String>,
+    pub institution: Option<String>,
+    pub created_at: Option<chrono::NaiveDateTime>,
+    pub updated_at: Option<chrono::NaiveDateTime>,
+    pub email_notifications_enabled: bool,
+    pub email_subscription_news: bool,
+    pub email_subscription_engagement: bool,
+    pub email_subscription_system_updates: bool,
+    pub email_verified: Option<bool>,
+    pub email_verified_at: Option<chrono::NaiveDateTime>,
+    pub last_login_at: Option<chrono::NaiveDateTime>,
+    pub last_activity_at: Option<chrono::NaiveDateTime>,
+    pub consent_given_at: Option<chrono::NaiveDateTime>,
+    pub consent_source: Option<String>,
+    pub gee_license_acknowledged: Option<bool>,
+    pub gender_identity: Option<String>,
+    pub gender_identity_description: Option<String>,
+    pub max_concurrent_executions: Option<i32>,
+    pub purpose_of_use: Option<String>,
+    pub purpose_of_use_other: Option<String>,
+    pub role_title: Option<String>,
+    pub sector: Option<String>,
+    pub sector_other: Option<String>,
+}
+
+/// A new account.
+pub struct NewUser<'a> {
+    pub email: &'a str,
+    pub name: &'a str,
+    pub role: Role,
+    /// The hash, never the password.
+    pub password: &'a str,
+}
+
+/// The caller with this id, and whether the token `jti` is revoked: one query a request.
+pub async fn caller(db: &Db, id: Id, jti: &str) -> sqlx::Result<Option<Caller>> {
+    reading!(db, |on| sqlx::query_as(
+        r#"SELECT id, email, role, tokens_not_before,
+                  EXISTS (SELECT 1 FROM token_revocation r WHERE r.jti = $2) AS revoked
+           FROM "user" WHERE id = $1"#
+    )
+    .bind(id)
+    .bind(jti)
+    .fetch_optional(on)
+    .await)
+}
+
+/// The accounts of an address: the one that is spelled exactly so, else all that differ in case only.
+pub async fn logins(db: &Db, email: &str) -> sqlx::Result<Vec<Login>> {
+    let exact: Vec<Login> =
+        reading!(db, |on| sqlx::query_as(r#"SELECT id, email, password FROM "user" WHERE email = $1"#)
+            .bind(email)
+            .fetch_all(on)
+            .await)?;
+    if !exact.is_empty() {
+        return Ok(exact);
+    }
+    reading!(db, |on| sqlx::query_as(
+        r#"SELECT id, email, password FROM "user" WHERE lower(email) = lower($1) LIMIT 2"#
+    )
+    .bind(email)
+    .fetch_all(on)
+    .await)
+}
+
+const PROFILE: &str = r#"SELECT id, email, name, role, country, institution, created_at, updated_at, email_notifications_enabled,
+    email_subscription_news, email_subscription_engagement, email_subscription_system_updates, email_verified, email_verified_at,
+    last_login_at, last_activity_at, consent_given_at, consent_source, gee_license_acknowledged, gender_identity,
+    gender_identity_description, max_concurrent_executions, purpose_of_use, purpose_of_use_other, role_title, sector, sector_other
+    FROM "user" WHERE id = $1"#;
+
+pub async fn profile(db: &Db, id: Id) -> sqlx::Result<Option<Profile>> {
+    reading!(db, |on| sqlx::query_as(PROFILE).bind(id).fetch_optional(on).await)
+}
+
+/// Id, address and name of several people, for lists that include them.
+pub async fn named(db: &Db, ids: &[Id]) -> sqlx::Result<Vec<(Id, String, String)>> {
+    let mut found = Vec::with_capacity(ids.len());
+    for id in ids {
+        let row: Option<(Id, String, String)> =
+            reading!(db, |on| sqlx::query_as(r#"SELECT id, email, name FROM "user" WHERE id = $1"#)
+                .bind(*id)
+                .fetch_optional(on)
+                .await)?;
+        found.extend(row);
+    }
+    Ok(found)
+}
+
+pub async fn insert(tx: &mut Tx, id: Id, new: &NewUser<'_>, now: Time) -> sqlx::Result<()> {
+    within!(tx, |on| {
+        sqlx::query(
+        r#"INSERT INTO "user" (id, email, password, created_at, updated_at, role, name, email_verified,
+               google_groups_trends_earth_users, google_groups_trendsearth, email_notifications_enabled, failed_login_count,
+               email_subscription_news, email_subscription_engagement, email_subscription_system_updates)
+           VALUES ($1, $2, $3, $4, $4, $5, $6, $7, $8, $8, $7, 0, $8, $8, $7)"#
+    )
+    .bind(id)
+    .bind(new.email)
+    .bind(new.password)
+    .bind(now)
+    .bind(new.role.as_str())
+    .bind(new.name)
+    .bind(true)
+    .bind(false)
+    .execute(on)
+    .await
+    .map(drop)
+    })
+}
+
+/// Whether nobody has an account yet.
+pub async fn none(db: &Db) -> sqlx::Result<bool> {
+    let one: Option<Id> =
+        reading!(db, |on| sqlx::query_scalar(r#"SELECT id FROM "user" LIMIT 1"#).fetch_optional(on).await)?;
+    Ok(one.is_none())
+}
+
+/// Every account: address, name, role.
+pub async fn list(db: &Db) -> sqlx::Result<Vec<(String, String, Option<String>)>> {
+    reading!(db, |on| sqlx::query_as(r#"SELECT email, name, role FROM "user" ORDER BY created_at, email"#)
+        .fetch_all(on)
+        .await)
+}
+
+/// Notes a sign-in.
+pub async fn signed_in(db: &Db, id: Id, now: Time) -> sqlx::Result<()> {
+    writing!(db, |on| {
+        sqlx::query(
+        r#"UPDATE "user" SET last_login_at = $2, last_activity_at = $2, failed_login_count = 0, locked_until = NULL WHERE id = $1"#
+    )
+    .bind(id)
+    .bind(now)
+    .execute(on)
+    .await
+    .map(drop)
+    })
+}
+
+/// Replaces the hash and ends every token made before `not_before`. False if there is no such account.
+pub async fn set_password(tx: &mut Tx, id: Id, hash: &str, not_before: Time) -> sqlx::Result<bool> {
+    within!(tx, |on| {
+        sqlx::query(
+        r#"UPDATE "user" SET password = $2, tokens_not_before = $3, failed_login_count = 0, locked_until = NULL WHERE id = $1"#
+    )
+    .bind(id)
+    .bind(hash)
+    .bind(not_before)
+    .execute(on)
+    .await
+    .map(|r| r.rows_affected() == 1)
+    })
+}
+
+pub async fn set_role(tx: &mut Tx, id: Id, role: Role, now: Time) -> sqlx::Result<bool> {
+    within!(tx, |on| sqlx::query(r#"UPDATE "user" SET role = $2, updated_at = $3 WHERE id = $1"#)
+        .bind(id)
+        .bind(role.as_str())
+        .bind(now)
+        .execute(on)
+        .await
+        .map(|r| r.rows_affected() == 1))
+}
+
+/// Before when tokens of an account are dead.
+pub async fn tokens_not_before(db: &Db, id: Id) -> sqlx::Result<Option<Time>> {
+    let row: Option<Option<Time>> =
+        reading!(db, |on| sqlx::query_scalar(r#"SELECT tokens_not_before FROM "user" WHERE id = $1"#)
+            .bind(id)
+            .fetch_optional(on)
+            .await)?;
+    Ok(row.flatten())
+}
+
+/// Ends every token made before this second.
+pub async fn end_tokens(tx: &mut Tx, id: Id, not_before: Time) -> sqlx::Result<()> {
+    within!(tx, |on| sqlx::query(r#"UPDATE "user" SET tokens_not_before = $2 WHERE id = $1"#)
+        .bind(id)
+        .bind(not_before)
+        .execute(on)
+        .await
+        .map(drop))
+}
+
+/// Locks the row of a user until the transaction ends, so that two workers do not hand out his last slot twice, and says
+/// how many runs he may have active; `None` if there is no limit.
+pub async fn slots(tx: &mut Tx, id: Id, default: i64) -> sqlx::Result<Option<i64>> {
+    let text = sqlx::AssertSqlSafe(format!(
+        r#"SELECT role, max_concurrent_executions FROM "user" WHERE id = $1 {}"#,
+        tx.for_update()
+    ));
+    let row: Option<(Option<String>, Option<i32>)> =
+        within!(tx, |on| sqlx::query_as(text).bind(id).fetch_optional(on).await)?;
+    let (role, limit) = row.unwrap_or((None, None));
+    Ok((Role::of(role.as_deref()) < Role::Admin).then(|| limit.map_or(default, i64::from)))
+}
