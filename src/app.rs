@@ -52,12 +52,28 @@ pub struct DataDir {
     pub path: PathBuf,
     /// Stays with the folder: names this machine in leases and places.
     pub node: String,
-    _lock: Flock<std::fs::File>,
+    /// `None` for a command that only administers, beside a server that may run.
+    _lock: Option<Flock<std::fs::File>>,
 }
 
 impl DataDir {
     /// Opens or makes the folder (mode 0700) and locks it.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
+        let mut data = Self::visit(path)?;
+        let lock =
+            std::fs::File::options().create(true).truncate(false).write(true).open(data.path.join("server.lock"))?;
+        let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|_| {
+            anyhow::anyhow!(
+                "Another server works on {}; stop it first, or choose another folder with --data-dir.",
+                data.path.display()
+            )
+        })?;
+        data._lock = Some(lock);
+        Ok(data)
+    }
+
+    /// Opens or makes the folder (mode 0700) beside a server that may work on it.
+    pub fn visit(path: &Path) -> anyhow::Result<Self> {
         use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -73,15 +89,8 @@ impl DataDir {
             mode & 0o777,
             path.display()
         );
-        let lock = std::fs::File::options().create(true).truncate(false).write(true).open(path.join("server.lock"))?;
-        let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|_| {
-            anyhow::anyhow!(
-                "Another server works on {}; stop it first, or choose another folder with --data-dir.",
-                path.display()
-            )
-        })?;
         let node = kept(&path.join("node.id"), || Id::random().to_string())?;
-        Ok(DataDir { path, node, _lock: lock })
+        Ok(DataDir { path, node, _lock: None })
     }
 }
 

@@ -22,7 +22,7 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = Config::from_process(&args.flags)?;
     line(true, "configuration", "every setting is right");
-    let data = DataDir::open(&config.data_dir)?;
+    let data = DataDir::visit(&config.data_dir)?;
     line(true, "data folder", &data.path.display().to_string());
     let mut good = true;
     good &= told("database", database(&config, &data).await);

@@ -139,10 +139,10 @@ pub fn stop_on_signals(app: &App) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Opens the database of the settings for a command that only administers.
-pub async fn app(flags: &Flags) -> anyhow::Result<(App, Arc<DataDir>)> {
+/// Opens the database of the settings for a command that only administers, beside a server that may run.
+pub async fn app(flags: &Flags) -> anyhow::Result<(App, DataDir)> {
     let config = Config::from_process(flags)?;
-    let data = Arc::new(DataDir::open(&config.data_dir)?);
+    let data = DataDir::visit(&config.data_dir)?;
     let db = server::open_database(&config, &data, false).await?;
     Ok((App::new(config, db, &data)?, data))
 }

@@ -7,7 +7,10 @@ mod tree;
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
-    fmt, fs, io,
+    fmt,
+    fs::{self, Permissions},
+    io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -43,7 +46,7 @@ const MAX_FROZEN: usize = 5_000;
 const MAX_LINE: usize = 500;
 const MAX_RESULT_BYTES: u64 = 4 << 20;
 
-/// What the sentence of a build ends with for which no package index could be reached.
+/// How the sentence of a build ends for which no package index could be reached.
 pub const NO_ANSWER: &str = "does not answer.";
 
 /// Exit codes of the build unit beside 0, with 1 and all others for failures of this machine.
@@ -206,7 +209,9 @@ impl Build<'_> {
         let needed = !self.requirements.is_empty();
         let rungs = if needed { self.ladder.rungs(self.interpreter)? } else { Vec::new() };
         fs::create_dir_all(self.inputs)?;
-        fs::write(self.inputs.join("requirements.txt"), self.requirements.canonical())?;
+        // The unit may have an account of its own.
+        fs::set_permissions(self.inputs, Permissions::from_mode(0o755))?;
+        self.input("requirements.txt", &self.requirements.canonical())?;
         let plan = json!({
             "policy": self.policy.name(),
             "rungs": rungs,
@@ -215,7 +220,7 @@ impl Build<'_> {
             "insecure": self.index.insecure,
             "notes": self.index.notes,
         });
-        fs::write(self.inputs.join("plan.json"), plan.to_string())?;
+        self.input("plan.json", &plan.to_string())?;
 
         // Paths stand in arguments and in the environment, where a keeper without namespaces can exchange them.
         let mut binds = vec![
@@ -299,6 +304,12 @@ impl Build<'_> {
         })
     }
 
+    fn input(&self, name: &str, text: &str) -> io::Result<()> {
+        let path = self.inputs.join(name);
+        fs::write(&path, text)?;
+        fs::set_permissions(&path, Permissions::from_mode(0o644))
+    }
+
     /// The index and, where the policy has them, the hosts of direct references; nothing else.
     fn gate(&self) -> Gate {
         let mut hosts = self.index.hosts();
@@ -318,7 +329,7 @@ fn bind(source: &Path, target: impl Into<PathBuf>, writable: bool) -> Bind {
     Bind { source: source.to_owned(), target: target.into(), writable }
 }
 
-/// What a build left in `/te/out/result.json`. Packages' own code may have written it, so it is for people to read
+/// What a build left as its `result.json`. Packages' own code may have written it, so it is for people to read
 /// and decides nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct Installed {
@@ -329,12 +340,13 @@ pub struct Installed {
 }
 
 impl Installed {
-    /// Reads the result from the unit's `out` folder, cut to a size and cleared of control characters.
+    /// Reads `result.json` from a folder (the unit's, where its keeper puts it), cut to a size and cleared of control
+    /// characters.
     ///
     /// # Errors
     /// It is not there, no regular file, too large, or not what `install.py` writes.
-    pub fn read(out: &Path) -> io::Result<Self> {
-        let path = out.join(super::spec::RESULT);
+    pub fn read(folder: &Path) -> io::Result<Self> {
+        let path = folder.join(super::spec::RESULT);
         let meta = fs::symlink_metadata(&path)?;
         if !meta.is_file() || meta.len() > MAX_RESULT_BYTES {
             return Err(io::Error::other("the build's result is not a small file"));

@@ -1,0 +1,3 @@
+//! The engine of this machine.
+
+mod python;

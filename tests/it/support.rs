@@ -1,0 +1,34 @@
+//! What tests stand on: a server of their own, callers, script packages, and waiting for events instead of sleeping.
+
+mod client;
+mod database;
+mod package;
+mod server;
+
+pub use client::{Answer, Client};
+pub use package::Package;
+pub use server::{Options, Server};
+
+/// The name of a JSON value's type.
+pub fn json_type(value: &serde_json::Value) -> &'static str {
+    use serde_json::Value;
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// Says that a test cannot run here, and why; `test.sh` counts these lines.
+pub fn skip(test: &str, why: &str) {
+    println!("SKIPPED {test}: {why}");
+    eprintln!("SKIPPED {test}: {why}");
+}
+
+/// Whether this account is root.
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}

@@ -1,0 +1,282 @@
+//! A real server process with a data folder and a database of its own. A line of level ERROR in its log fails the test.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use secrecy::SecretString;
+use serde_json::json;
+use trends_earth::{
+    app::{App, DataDir},
+    config::{Config, Flags},
+    server::create_user,
+    store::{Db, users::Role},
+};
+
+use super::{Client, client::PATIENCE, database};
+
+/// The administrator that every test server has.
+const ADMIN: (&str, &str) = ("admin@example.org", "Admin!Passw0rd#1");
+
+/// What a server is started with.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    pub no_worker: bool,
+    /// Settings beside those of every test.
+    pub env: BTreeMap<String, String>,
+    /// A SQL file that is loaded into the PostgreSQL database before the server starts.
+    pub load: Option<PathBuf>,
+}
+
+impl Options {
+    pub fn set(mut self, name: &str, value: impl ToString) -> Self {
+        self.env.insert(name.to_owned(), value.to_string());
+        self
+    }
+}
+
+/// A running server.
+pub struct Server {
+    pub base: String,
+    pub folder: PathBuf,
+    /// The server's database, folder and settings, seen from the test.
+    pub app: App,
+    process: Option<Child>,
+    options: Options,
+    database: Option<(String, String, String)>,
+    may_fail: AtomicBool,
+    http: reqwest::Client,
+}
+
+impl Server {
+    /// A server with a worker.
+    pub async fn start() -> Self {
+        Self::with(Options::default()).await
+    }
+
+    /// A server that answers but starts nothing.
+    pub async fn api_only() -> Self {
+        Self::with(Options { no_worker: true, ..Options::default() }).await
+    }
+
+    pub async fn with(options: Options) -> Self {
+        let folder = std::env::temp_dir().join(format!("te-test-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir(&folder).unwrap();
+        private(&folder);
+        let mut options = options;
+        let database = match database::server_url() {
+            None => None,
+            Some(server) => {
+                let (name, url) = database::create(&server).await;
+                if let Some(sql) = &options.load {
+                    let loaded = Command::new("psql").args([&url, "-qf"]).arg(sql).output().unwrap();
+                    assert!(loaded.status.success(), "{}", String::from_utf8_lossy(&loaded.stderr));
+                }
+                options.env.insert("DATABASE_URL".into(), url.clone());
+                Some((server, name, url))
+            }
+        };
+        for (name, value) in [
+            ("JWT_SECRET_KEY", "test-jwt-secret-0123456789abcdef0123456789"),
+            ("TE_ADMIN_EMAIL", ADMIN.0),
+            ("TE_ADMIN_PASSWORD", ADMIN.1),
+            ("TE_LEASE_S", "3"),
+            ("TE_HEARTBEAT_S", "1"),
+            ("TE_MIN_FREE_BYTES", "1000000"),
+        ] {
+            options.env.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+        }
+        for name in
+            ["PATH", "HOME", "PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_INDEX_URL", "LD_LIBRARY_PATH"]
+        {
+            if let Ok(value) = std::env::var(name) {
+                options.env.entry(name.to_owned()).or_insert(value);
+            }
+        }
+        let (process, base) = spawn(&folder, &options).await;
+        let app = view(&folder, &options).await;
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Server { base, folder, app, process: Some(process), options, database, may_fail: AtomicBool::new(false), http }
+    }
+
+    /// Errors in the server's log are what this test is about.
+    pub fn may_log_errors(&self) {
+        self.may_fail.store(true, Ordering::Relaxed);
+    }
+
+    /// A caller without a token.
+    pub fn anonymous(&self) -> Client {
+        Client {
+            http: self.http.clone(),
+            base: self.base.clone(),
+            token: None,
+            email: String::new(),
+            password: String::new(),
+        }
+    }
+
+    /// The first administrator, signed in.
+    pub async fn admin(&self) -> Client {
+        self.sign_in(ADMIN.0, ADMIN.1).await
+    }
+
+    /// A new plain user of this name, signed in.
+    pub async fn user(&self, name: &str) -> Client {
+        self.account(name, Role::User).await
+    }
+
+    /// A new account of this role, signed in.
+    pub async fn account(&self, name: &str, role: Role) -> Client {
+        let email = format!("{name}@example.org");
+        let password = "User!Passw0rd#12";
+        create_user(&self.app, &email, name, role, SecretString::from(password)).await.unwrap();
+        self.sign_in(&email, password).await
+    }
+
+    pub async fn sign_in(&self, email: &str, password: &str) -> Client {
+        let mut client = self.anonymous();
+        let session = client.post("/auth", &json!({"email": email, "password": password})).await.expect(200);
+        client.token = Some(session["access_token"].as_str().unwrap().to_owned());
+        (client.email, client.password) = (email.to_owned(), password.to_owned());
+        client
+    }
+
+    /// Kills the server as `kill -9` does; units go on.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    /// Asks the server to stop, and waits for it.
+    pub fn stop(&mut self) -> std::process::ExitStatus {
+        let mut process = self.process.take().unwrap();
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(process.id()).unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        process.wait().unwrap()
+    }
+
+    /// Starts the server again on the same folder and database, on another port; callers made before must `move_to` it.
+    pub async fn restart(&mut self) {
+        self.kill();
+        let (process, base) = spawn(&self.folder, &self.options).await;
+        (self.process, self.base) = (Some(process), base);
+    }
+
+    /// The same caller at the server's present address.
+    pub fn moved(&self, client: &Client) -> Client {
+        Client { base: self.base.clone(), ..client.clone() }
+    }
+
+    /// Everything that the server has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("server.log")).unwrap_or_default()
+    }
+
+    /// Process id of the server.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().unwrap().id()
+    }
+
+    /// The settings that the server was started with.
+    pub fn env(&self) -> &BTreeMap<String, String> {
+        &self.options.env
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        // Units outlive a server; those of a test must not.
+        for kind in ["runs", "builds"] {
+            for unit in std::fs::read_dir(self.folder.join(kind)).into_iter().flatten().flatten() {
+                let _ = std::fs::write(unit.path().join("stop"), "");
+            }
+        }
+        let log = self.log();
+        if let Some((server, name, _)) = &self.database {
+            database::drop_later(server, name);
+        }
+        let failed = log.lines().find(|line| line.contains(r#""level":"ERROR""#) || line.contains("panicked"));
+        if !std::thread::panicking() {
+            for unit in std::fs::read_dir(self.folder.join("runs")).into_iter().flatten().flatten() {
+                wait_until_dead(&unit.path());
+            }
+            let _ = trends_earth::engine::process::environment::remove_tree(&self.folder);
+            if let (Some(line), false) = (failed, self.may_fail.load(Ordering::Relaxed)) {
+                panic!("the server logged an error: {line}");
+            }
+        } else {
+            eprintln!("the server's folder is kept: {}", self.folder.display());
+        }
+    }
+}
+
+fn wait_until_dead(unit: &Path) {
+    for _ in 0..200 {
+        if !trends_earth::engine::process::keeper::is_alive(unit) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn private(folder: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+/// Starts the program and waits until it says where it listens.
+async fn spawn(folder: &Path, options: &Options) -> (Child, String) {
+    let log = File::options().create(true).append(true).open(folder.join("server.log")).unwrap();
+    let said = folder.join("server.out");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trends-earth"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--migrate", "--data-dir"]).arg(folder);
+    if options.no_worker {
+        command.arg("--no-worker");
+    }
+    let process = command
+        .env_clear()
+        .envs(&options.env)
+        .stdin(Stdio::null())
+        .stdout(File::create(&said).unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let mut process = process;
+    let address = tokio::time::timeout(PATIENCE, async {
+        loop {
+            let text = std::fs::read_to_string(&said).unwrap_or_default();
+            if let Some(rest) = text.split("listens on http://").nth(1) {
+                if let Some(address) = rest.split_whitespace().next() {
+                    return address.to_owned();
+                }
+            }
+            if let Some(status) = process.try_wait().unwrap() {
+                let log = std::fs::read_to_string(folder.join("server.log")).unwrap_or_default();
+                panic!("the server ended with {status}: {text}{log}");
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("the server says where it listens");
+    (process, format!("http://{address}"))
+}
+
+/// The server's database and settings, opened by the test beside it.
+async fn view(folder: &Path, options: &Options) -> App {
+    let flags = Flags { listen: None, data_dir: Some(folder.to_owned()) };
+    let config = Config::read(&flags, options.env.clone()).unwrap();
+    let db = match options.env.get("DATABASE_URL") {
+        Some(url) => Db::open(url, Duration::from_secs(10)).await.unwrap(),
+        None => Db::open_sqlite(&folder.join("trends-earth.db")).await.unwrap(),
+    };
+    App::new(config, db, &DataDir::visit(folder).unwrap()).unwrap()
+}
