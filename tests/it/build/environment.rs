@@ -15,6 +15,7 @@ use std::{
     time::Instant,
 };
 
+use trends_earth::store::Id;
 use trends_earth::{
     build::requirements::Requirements,
     engine::{
@@ -234,7 +235,7 @@ impl Case {
 
     fn prepare(&self) -> Result<Spec, PrepareError> {
         Build {
-            id: Uuid::nil(),
+            id: Id(Uuid::nil()),
             script: &self.folder.0.join("script"),
             requirements: &self.requirements,
             policy: self.policy,
@@ -522,7 +523,7 @@ fn environments_are_shared_only_where_no_package_s_code_has_run() {
     let (python, pypi) =
         (interpreter(), Index::from_env(&BTreeMap::from([("PIP_CONFIG_FILE".into(), "/dev/null".into())])));
     let parse = |text: &str| Requirements::parse(text).unwrap();
-    let (alice, bob) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    let (alice, bob) = (Id(Uuid::from_u128(1)), Id(Uuid::from_u128(2)));
     let wheels = |text: &str, author| key(&parse(text), &python, &pypi, Policy::Wheels, author);
     let sources = |text: &str, author| key(&parse(text), &python, &pypi, Policy::Sources, author);
     assert_eq!(wheels("numpy\nscipy", alice), wheels("SciPy # x\nnumpy", bob));
