@@ -4,4 +4,5 @@
 mod api;
 mod build;
 mod engine;
+mod net;
 mod support;
