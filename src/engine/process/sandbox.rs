@@ -296,6 +296,8 @@ fn fence_outside(moves: &[Move], full: bool) -> Fence {
         ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"].map(PathBuf::from).into();
     read.extend(SEEN_OF_ETC.iter().map(|name| Path::new("/etc").join(name)));
     read.extend(["/etc/passwd", "/etc/group", "/etc/hosts", "/etc/nsswitch.conf"].map(PathBuf::from));
+    // Which system this is: installers ask, and an answer that is there but refused ends them.
+    read.extend(["/etc/os-release", "/etc/lsb-release", "/etc/debian_version", "/etc/mime.types"].map(PathBuf::from));
     if full {
         read.push("/etc/resolv.conf".into());
     }
