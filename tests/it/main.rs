@@ -3,6 +3,7 @@
 
 mod api;
 mod build;
+mod contract;
 mod engine;
 mod net;
 mod support;
