@@ -3,5 +3,6 @@
 
 mod api;
 mod build;
+mod durability;
 mod engine;
 mod support;

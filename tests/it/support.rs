@@ -3,10 +3,12 @@
 mod client;
 mod database;
 mod package;
+mod random;
 mod server;
 
-pub use client::{Answer, Client};
+pub use client::{Answer, Client, PATIENCE};
 pub use package::Package;
+pub use random::Random;
 pub use server::{Options, Server};
 
 /// The name of a JSON value's type.
