@@ -240,22 +240,15 @@ impl Api {
 
     /// Shows the build log as it comes; the error of a build that failed.
     async fn build_log(&self, script: &str) -> anyhow::Result<Option<String>> {
-        let mut after = 0;
-        loop {
-            let url = format!("{}/api/v1/script/{script}/log/stream?last-id={after}", self.base);
-            let mut events = self.http.get(url).bearer_auth(&self.token).send().await?.bytes_stream().eventsource();
-            while let Some(Ok(event)) = events.next().await {
-                let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
-                match event.event.as_str() {
-                    "log" => {
-                        after = data["id"].as_i64().unwrap_or(after);
-                        say(&format!("  {}", data["text"].as_str().unwrap_or("")));
-                    }
-                    "end" => return Ok(data["build_error"].as_str().map(str::to_owned)),
-                    _ => {}
+        let path = format!("/api/v1/script/{script}/log/stream");
+        let end = self
+            .follow(&path, |event, data| {
+                if event == "log" {
+                    say(&format!("  {}", data["text"].as_str().unwrap_or("")));
                 }
-            }
-        }
+            })
+            .await?;
+        Ok(end["build_error"].as_str().map(str::to_owned))
     }
 
     /// Shows log lines and progress of a run as they come, to its end.
@@ -267,26 +260,35 @@ impl Api {
             bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
         }
         let tell = |text: &str| if bar.is_hidden() { say(text) } else { bar.println(plain(text)) };
+        let end = self
+            .follow(&format!("/api/v1/execution/{id}/log/stream"), |event, data| match event {
+                "log" => {
+                    let level = data["level"].as_str().unwrap_or("");
+                    tell(&format!("  {level:<8} {}", data["text"].as_str().unwrap_or("")));
+                }
+                "progress" if bar.is_hidden() => say(&format!("  {:>3} %", data["progress"])),
+                "progress" => bar.set_position(data["progress"].as_u64().unwrap_or(0)),
+                "status" => bar.set_message(data["status"].as_str().unwrap_or("").to_owned()),
+                _ => {}
+            })
+            .await?;
+        bar.finish_and_clear();
+        Ok(end)
+    }
+
+    /// Hears a live stream to its end, through lost connections; the data of its `end`.
+    async fn follow(&self, path: &str, mut hear: impl FnMut(&str, &Value)) -> anyhow::Result<Value> {
         let mut after = 0;
         loop {
-            let url = format!("{}/api/v1/execution/{id}/log/stream?last-id={after}", self.base);
-            let mut events = self.http.get(url).bearer_auth(&self.token).send().await?.bytes_stream().eventsource();
+            let url = format!("{}{path}?last-id={after}", self.base);
+            let answer = self.http.get(url).bearer_auth(&self.token).send().await?.error_for_status()?;
+            let mut events = answer.bytes_stream().eventsource();
             while let Some(Ok(event)) = events.next().await {
                 let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
-                match event.event.as_str() {
-                    "log" => {
-                        after = data["id"].as_i64().unwrap_or(after);
-                        let level = data["level"].as_str().unwrap_or("");
-                        tell(&format!("  {level:<8} {}", data["text"].as_str().unwrap_or("")));
-                    }
-                    "progress" if bar.is_hidden() => say(&format!("  {:>3} %", data["progress"])),
-                    "progress" => bar.set_position(data["progress"].as_u64().unwrap_or(0)),
-                    "status" => bar.set_message(data["status"].as_str().unwrap_or("").to_owned()),
-                    "end" => {
-                        bar.finish_and_clear();
-                        return Ok(data);
-                    }
-                    _ => {}
+                after = event.id.parse().unwrap_or(after);
+                hear(&event.event, &data);
+                if event.event == "end" {
+                    return Ok(data);
                 }
             }
         }

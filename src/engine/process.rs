@@ -92,6 +92,7 @@ impl Process {
             python::find(setting.as_deref(), OsStr::new(path), home)
         })
         .await??;
+        cgroup::make_room();
         let program = keeper::this_program().context("this program's own file is not found")?;
         let runtime = lay_out(&data.join("runtime"))?;
         let uid_base = nix::unistd::geteuid().is_root().then_some(config.run_uid_base);
@@ -189,6 +190,15 @@ impl Process {
         let mut env = unit::environment();
         env.insert("EXECUTION_ID".into(), run.execution.to_string());
         env.insert("ENV".into(), "prod".into());
+        // Where a sandbox has no file system of its own, the keeper exchanges these for the paths outside.
+        for (name, path) in [
+            ("TE_SCRIPT", "/script"),
+            ("TE_PARAMS", "/te/params.json"),
+            ("TE_JOURNAL", "/te/journal.ndjson"),
+            ("TE_OUT", "/te/out"),
+        ] {
+            env.insert(name.into(), path.into());
+        }
         env.insert("OMP_NUM_THREADS".into(), cores.clone());
         env.insert("OPENBLAS_NUM_THREADS".into(), cores);
         if !run.uses_gee {

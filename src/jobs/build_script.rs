@@ -151,6 +151,11 @@ impl Builder<'_> {
             if !store::jobs::hold(&mut tx, self.job, self.worker.lease_until()).await? {
                 return Ok(true);
             }
+            if store::scripts::get_within(&mut tx, self.version.script_id).await?.is_none() {
+                drop(tx);
+                self.worker.engine.stop(self.unit()).await?;
+                return forget(self.worker, self.job).await.map(|()| true);
+            }
             if let Some(last) = lines.iter().rev().find(|line| !line.trim().is_empty()) {
                 self.memory.last = last.chars().take(2_000).collect();
             }
@@ -264,12 +269,16 @@ async fn conclude(
     error: Option<&str>,
     now: store::Time,
 ) -> anyhow::Result<()> {
+    store::jobs::finish(tx, job, error, now).await?;
+    if store::scripts::get_within(tx, version.script_id).await?.is_none() {
+        // Deleted while it was built: there is nobody left to tell.
+        return Ok(());
+    }
     if store::script_versions::is_newest(tx, version.script_id, version.id).await? {
         store::scripts::set_status(tx, version.script_id, status, error).await?;
     }
     let line = error.map_or_else(|| "Build successful.".to_owned(), |error| format!("Build failed: {error}"));
     store::script_logs::insert(tx, version.script_id, &[line], now).await?;
-    store::jobs::finish(tx, job, error, now).await?;
     tx.notify().await?;
     Ok(())
 }

@@ -11,9 +11,9 @@ use super::{Lease, Worker, heartbeat};
 use crate::{
     api::extract::mend,
     build,
-    engine::{End, Entry, Limits, News, Run, Unit, Word, grouped},
+    engine::{End, Entry, Exit, Limits, News, Run, Unit, Word, grouped},
     execution::{
-        dispatch::actor,
+        dispatch::{self, actor},
         failure::{Class, Failure},
         report::{self, By, Report},
         status::Status,
@@ -39,10 +39,25 @@ struct Follower<'a> {
     lease: Lease,
     run: ExecutionRun,
     limits: Limits,
+    /// How often a run that was lost is started anew, by the script's own word.
+    retries: i32,
     memory: Memory,
     /// Register date of the last stored line: dates of one run never go back.
     last_line: Option<Time>,
     stopping: bool,
+}
+
+/// What is to be done with a run next.
+enum Next {
+    Start {
+        attempt: i32,
+        credential: SecretString,
+    },
+    Follow,
+    /// Its unit is gone without a word.
+    Lost,
+    /// Its end is stored, or it is no longer ours.
+    Nothing,
 }
 
 /// Starts the unit of a run that this worker has just made READY, and follows it.
@@ -54,37 +69,16 @@ pub async fn begin(
     lease: Lease,
 ) -> anyhow::Result<()> {
     let Some(mut follower) = Follower::new(worker, job, lease).await? else { return Ok(()) };
-    match follower.prepare(attempt, credential).await {
-        Ok(run) if !follower.lease.has_passed() => {
-            if let Err(error) = worker.engine.start(&run).await {
-                tracing::error!(execution.id = %job.subject_id, error = format!("{error:#}"), "a unit could not be started");
-                return follower
-                    .finish_failed(Failure::new(Class::Infrastructure, "The run could not be started on this machine."))
-                    .await;
-            }
-        }
-        Ok(_) => return Ok(()),
-        Err(error) => {
-            tracing::error!(execution.id = %job.subject_id, error = format!("{error:#}"), "a run could not be prepared");
-            return follower
-                .finish_failed(Failure::new(Class::Infrastructure, "The files of the script are not there any more."))
-                .await;
-        }
-    }
-    follower.follow().await
+    follower.live(Next::Start { attempt, credential }).await
 }
 
-/// Goes on with a run whose worker is gone.
+/// Goes on with a run whose worker is gone. Nothing is started twice: without a trace of a unit it may have run and be lost.
 pub async fn adopt(worker: &Worker, job: &Job, lease: Lease) -> anyhow::Result<()> {
     let Some(mut follower) = Follower::new(worker, job, lease).await? else { return Ok(()) };
     tracing::info!(execution.id = %job.subject_id, "a run is taken over");
-    let here = job.scope.as_deref() == Some(worker.engine.scope());
+    let here = follower.run.scope.as_deref() == Some(worker.engine.scope());
     let found = if here { worker.engine.find(follower.unit()).await? } else { None };
-    match found {
-        // Nothing is started twice: without a trace of a unit it may have run and be gone.
-        None => follower.finish_failed(Failure::lost()).await,
-        Some(_) => follower.follow().await,
-    }
+    follower.live(if found.is_some() { Next::Follow } else { Next::Lost }).await
 }
 
 impl<'a> Follower<'a> {
@@ -108,7 +102,8 @@ impl<'a> Follower<'a> {
         let configuration = version.map(|v| build::stored(&v.config)).transpose()?.unwrap_or_default();
         let limits = configuration.limits(&build::caps(&worker.app.config));
         let memory = serde_json::from_str(job.payload.0.get()).unwrap_or_default();
-        Ok(Some(Follower { worker, job, lease, run, limits, memory, last_line: None, stopping: false }))
+        let retries = i32::try_from(configuration.retry.unwrap_or(0)).unwrap_or(0);
+        Ok(Some(Follower { worker, job, lease, run, limits, retries, memory, last_line: None, stopping: false }))
     }
 
     fn unit(&self) -> Unit {
@@ -145,7 +140,65 @@ impl<'a> Follower<'a> {
         })
     }
 
-    async fn follow(&mut self) -> anyhow::Result<()> {
+    async fn live(&mut self, mut next: Next) -> anyhow::Result<()> {
+        loop {
+            next = match next {
+                Next::Start { attempt, credential } => self.start(attempt, credential).await?,
+                Next::Follow => self.follow().await?,
+                Next::Lost => self.again().await?,
+                Next::Nothing => return Ok(()),
+            };
+        }
+    }
+
+    async fn start(&mut self, attempt: i32, credential: SecretString) -> anyhow::Result<Next> {
+        let run = match self.prepare(attempt, credential).await {
+            Ok(run) => run,
+            Err(error) => return self.give_up(error, "The files of the script are not there any more.").await,
+        };
+        if self.lease.has_passed() {
+            return Ok(Next::Nothing);
+        }
+        match self.worker.engine.start(&run).await {
+            Ok(()) => Ok(Next::Follow),
+            Err(error) => self.give_up(error, "The run could not be started on this machine.").await,
+        }
+    }
+
+    async fn give_up(&mut self, error: anyhow::Error, sentence: &str) -> anyhow::Result<Next> {
+        tracing::error!(execution.id = %self.job.subject_id, error = format!("{error:#}"), "{sentence}");
+        self.finish_failed(Failure::new(Class::Infrastructure, sentence)).await
+    }
+
+    /// A lost run ends, unless its script says that it may be repeated: then a new attempt begins, with a new credential.
+    async fn again(&mut self) -> anyhow::Result<Next> {
+        if self.run.attempt > self.retries {
+            return self.finish_failed(Failure::lost()).await;
+        }
+        let app = &self.worker.app;
+        let (id, now, scope) = (self.job.subject_id, app.clock.now(), self.worker.engine.scope());
+        self.worker.engine.forget(self.unit()).await?;
+        let mut tx = app.db.begin().await?;
+        if !store::jobs::hold(&mut tx, self.job, self.worker.lease_until()).await? {
+            return Ok(Next::Nothing);
+        }
+        let status = store::executions::lock(&mut tx, id).await?;
+        if !matches!(status, Some(Status::Ready | Status::Running)) {
+            drop(tx);
+            return self.finish_failed(Failure::lost()).await;
+        }
+        let (attempt, credential) = dispatch::attempt(&mut tx, id, scope, now).await?;
+        let text = format!("The run was lost with its machine or process; attempt {attempt} begins.");
+        store::logs::insert(&mut tx, id, &[Line { level: "WARNING".into(), text, at: now }]).await?;
+        self.memory = Memory::default();
+        self.remember(&mut tx).await?;
+        tx.commit().await?;
+        self.run.attempt = attempt;
+        self.run.journal_offset = 0;
+        Ok(Next::Start { attempt, credential })
+    }
+
+    async fn follow(&mut self) -> anyhow::Result<Next> {
         let app = &self.worker.app;
         let mut woken = app.woken();
         let mut beat = tokio::time::interval(Duration::from_secs(app.config.heartbeat_s));
@@ -153,11 +206,11 @@ impl<'a> Follower<'a> {
             let offset = u64::try_from(self.run.journal_offset).unwrap_or(0);
             tokio::select! {
                 biased;
-                () = app.stop.cancelled() => return Ok(()),
-                _ = beat.tick() => if !self.beat().await? { return Ok(()) },
-                _ = woken.changed() => if !self.beat().await? { return Ok(()) },
+                () = app.stop.cancelled() => return Ok(Next::Nothing),
+                _ = beat.tick() => if !self.beat().await? { return Ok(Next::Nothing) },
+                _ = woken.changed() => if !self.beat().await? { return Ok(Next::Nothing) },
                 news = self.worker.engine.follow(self.unit(), offset) => {
-                    if self.tell(news?).await? { return Ok(()) }
+                    if let Some(next) = self.tell(news?).await? { return Ok(next) }
                 }
             }
         }
@@ -183,37 +236,47 @@ impl<'a> Follower<'a> {
         Ok(true)
     }
 
-    /// Stores what the unit said, and its end. True when the job is done or lost.
-    async fn tell(&mut self, news: News) -> anyhow::Result<bool> {
+    /// Stores what the unit said, and its end; what is next if the run does not simply go on.
+    async fn tell(&mut self, news: News) -> anyhow::Result<Option<Next>> {
         if news.entries.is_empty() && news.end.is_none() {
-            return Ok(false);
+            return Ok(None);
         }
         if self.lease.has_passed() {
-            return Ok(true);
+            return Ok(Some(Next::Nothing));
         }
         let app = &self.worker.app;
         let now = app.clock.now();
         let mut tx = app.db.begin().await?;
         if !store::jobs::hold(&mut tx, self.job, self.worker.lease_until()).await? {
-            return Ok(true);
+            return Ok(Some(Next::Nothing));
         }
         if store::executions::lock(&mut tx, self.job.subject_id).await?.is_none() {
             store::jobs::finish(&mut tx, self.job, None, now).await?;
             tx.commit().await?;
-            return Ok(true);
+            self.worker.engine.stop(self.unit()).await?;
+            return Ok(Some(Next::Nothing));
         }
         self.store(&mut tx, news.entries, news.offset, now).await?;
-        let ended = news.end.is_some();
-        if let Some(end) = news.end {
-            let (report, cause) = self.judge(end);
-            report::apply(&mut tx, self.job.subject_id, &report, &self.by(cause), now).await?;
-            store::jobs::finish(&mut tx, self.job, None, now).await?;
-        }
+        let next = match news.end {
+            None => None,
+            Some(End { exit: None, .. }) => Some(Next::Lost),
+            Some(End { exit: Some(exit), result }) => {
+                let (report, cause) = self.judge(&exit, result.as_deref());
+                report::apply(&mut tx, self.job.subject_id, &report, &self.by(cause), now).await?;
+                store::jobs::finish(&mut tx, self.job, None, now).await?;
+                Some(Next::Nothing)
+            }
+        };
         tx.commit().await?;
-        if ended {
+        if next.is_some() {
             app.wake();
         }
-        Ok(ended)
+        Ok(next)
+    }
+
+    async fn remember(&self, tx: &mut Tx) -> anyhow::Result<()> {
+        let payload = SqlJson(serde_json::value::to_raw_value(&self.memory)?);
+        Ok(store::jobs::set_payload(tx, self.job, &payload).await?)
     }
 
     /// Log lines, progress, the beginning: in the transaction that moves the journal's offset, so that each is stored once.
@@ -229,8 +292,7 @@ impl<'a> Follower<'a> {
                 Word::Phase(phase) => running |= phase == "running",
                 Word::Failed { class, message } => {
                     self.memory.failed = Some((class, message.chars().take(LINE_CHARS).collect()));
-                    let payload = SqlJson(serde_json::value::to_raw_value(&self.memory)?);
-                    store::jobs::set_payload(tx, self.job, &payload).await?;
+                    self.remember(tx).await?;
                 }
             }
         }
@@ -275,17 +337,14 @@ impl<'a> Follower<'a> {
     }
 
     /// What the end of a unit means for its execution.
-    fn judge(&self, end: End) -> (Report, &'static str) {
-        let Some(exit) = end.exit else {
-            return (failed(Failure::lost()), "lost");
-        };
+    fn judge(&self, exit: &Exit, result: Option<&[u8]>) -> (Report, &'static str) {
         let cause = match (exit.timed_out, exit.stopped) {
             (true, _) => "timed_out",
             (_, true) => "cancelled",
             _ => "engine_ended",
         };
         if exit.code == Some(0) && exit.error.is_none() && !exit.oom && !exit.timed_out {
-            match end.result.as_deref().map(mend::mend) {
+            match result.map(mend::mend) {
                 Some(Ok(text)) => {
                     if let Ok(raw) = serde_json::value::RawValue::from_string(text) {
                         let report =
@@ -302,21 +361,21 @@ impl<'a> Follower<'a> {
                 None => {}
             }
         }
-        (failed(Failure::of_exit(&exit, self.memory.failed.clone(), &self.limits)), cause)
+        (failed(Failure::of_exit(exit, self.memory.failed.clone(), &self.limits)), cause)
     }
 
-    async fn finish_failed(&mut self, failure: Failure) -> anyhow::Result<()> {
+    async fn finish_failed(&mut self, failure: Failure) -> anyhow::Result<Next> {
         let app = &self.worker.app;
         let now = app.clock.now();
         let mut tx = app.db.begin().await?;
         if !store::jobs::hold(&mut tx, self.job, self.worker.lease_until()).await? {
-            return Ok(());
+            return Ok(Next::Nothing);
         }
         report::apply(&mut tx, self.job.subject_id, &failed(failure), &self.by("lost"), now).await?;
         store::jobs::finish(&mut tx, self.job, None, now).await?;
         tx.commit().await?;
         app.wake();
-        Ok(())
+        Ok(Next::Nothing)
     }
 }
 

@@ -11,8 +11,6 @@ pub struct Job {
     pub kind: String,
     pub subject_id: Id,
     pub payload: Json,
-    /// The place that it is bound to since it was first claimed.
-    pub scope: Option<String>,
     /// How often it has been claimed, this time included.
     pub attempts: i32,
     pub lease_token: Id,
@@ -54,6 +52,11 @@ pub struct Free {
     pub memory_bytes: i64,
 }
 
+impl Free {
+    /// Room for nothing: only runs that are to be cancelled while they wait are taken.
+    pub const NOTHING: Free = Free { cpu_nanos: -1, memory_bytes: -1 };
+}
+
 /// A place is lost if no worker of it was seen after `$lost`.
 const LOST: &str = "NOT EXISTS (SELECT 1 FROM worker w WHERE CAST(w.scopes AS TEXT) LIKE '%\"' || job.scope || '\"%' AND w.seen_at >= $5)";
 
@@ -77,15 +80,15 @@ pub async fn insert(tx: &mut Tx, new: &NewJob<'_>, now: Time) -> sqlx::Result<()
 }
 
 /// Claims the next job of a kind: one that waits, or one whose worker has let its lease pass. A job that has a place is
-/// only for workers of that place, unless the place is lost.
+/// only for workers of that place, unless the place is lost; then it moves here.
 pub async fn claim(db: &Db, kind: &str, also_waiting: bool, claim: &Claim<'_>) -> sqlx::Result<Option<Job>> {
     let waiting = if also_waiting { "(state = 'waiting' AND run_at <= $4) OR" } else { "" };
     let text = sqlx::AssertSqlSafe(format!(
-        "UPDATE job SET state = 'running', lease_token = $6, lease_until = $7, worker_id = $2, scope = COALESCE(scope, $3),
+        "UPDATE job SET state = 'running', lease_token = $6, lease_until = $7, worker_id = $2, scope = $3,
              attempts = attempts + 1
          WHERE id = (SELECT id FROM job WHERE kind = $1 AND ({waiting} (state = 'running' AND lease_until <= $4))
              AND (scope IS NULL OR scope = $3 OR {LOST}) ORDER BY priority DESC, run_at LIMIT 1 {})
-         RETURNING id, kind, subject_id, payload, scope, attempts, lease_token",
+         RETURNING id, kind, subject_id, payload, attempts, lease_token",
         db.skip_locked()
     ));
     writing!(db, |on| sqlx::query_as(text)
@@ -127,7 +130,7 @@ pub async fn take(tx: &mut Tx, id: Id, claim: &Claim<'_>) -> sqlx::Result<Option
     within!(tx, |on| {
         sqlx::query_as(
         "UPDATE job SET state = 'running', lease_token = $2, lease_until = $3, worker_id = $4, scope = $5, attempts = attempts + 1
-         WHERE id = $1 AND state = 'waiting' RETURNING id, kind, subject_id, payload, scope, attempts, lease_token"
+         WHERE id = $1 AND state = 'waiting' RETURNING id, kind, subject_id, payload, attempts, lease_token"
     )
     .bind(id)
     .bind(Id::random())

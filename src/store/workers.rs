@@ -1,7 +1,7 @@
 //! Table `worker`: the processes that take jobs, and when each was last seen.
 
 use super::{Db, Id, Time};
-use crate::writing;
+use crate::{reading, writing};
 
 /// A worker as it signs on.
 pub struct NewWorker<'a> {
@@ -66,4 +66,13 @@ pub async fn seen(db: &Db, id: Id, now: Time) -> sqlx::Result<()> {
 /// Signs off.
 pub async fn sign_off(db: &Db, id: Id) -> sqlx::Result<()> {
     writing!(db, |on| sqlx::query("DELETE FROM worker WHERE id = $1").bind(id).execute(on).await.map(drop))
+}
+
+/// Whether any worker was seen since.
+pub async fn any_since(db: &Db, since: Time) -> sqlx::Result<bool> {
+    let one: Option<Id> = reading!(db, |on| sqlx::query_scalar("SELECT id FROM worker WHERE seen_at >= $1 LIMIT 1")
+        .bind(since)
+        .fetch_optional(on)
+        .await)?;
+    Ok(one.is_some())
 }

@@ -5,4 +5,5 @@ mod api;
 mod build;
 mod durability;
 mod engine;
+mod net;
 mod support;
