@@ -2,6 +2,8 @@
 //! while clients go on, and what the database and the units say in the end is held against what was promised.
 
 mod ledger;
+mod moments;
+mod nodes;
 
 use std::{
     sync::Arc,
