@@ -137,13 +137,13 @@ async fn engine(config: &mut Config, data: &DataDir) -> anyhow::Result<Arc<dyn E
 async fn tell(base: &str, password: &str, data: &Path) -> anyhow::Result<bool> {
     let api = Api::sign_in(base, password).await?;
     let mut example = EXAMPLE;
-    let mut script = api.publish(example).await?;
-    let mut built = api.build_log(&script).await?;
+    let (mut script, mut last) = api.publish(example).await?;
+    let mut built = api.build_log(&script, last).await?;
     if let Some(error) = built.take_if(|error| error.contains(crate::engine::process::environment::NO_ANSWER)) {
         say(&format!("{error} The example {WITHOUT_PACKAGES}, which needs no package, runs instead."));
         example = WITHOUT_PACKAGES;
-        script = api.publish(example).await?;
-        built = api.build_log(&script).await?;
+        (script, last) = api.publish(example).await?;
+        built = api.build_log(&script, last).await?;
     }
     if let Some(error) = built {
         anyhow::bail!("the example {example} could not be built: {error}");
@@ -219,13 +219,14 @@ impl Api {
         Ok(read(answer).await?["data"].take())
     }
 
-    /// Publishes an example, anew or as it stands; returns its slug.
-    async fn publish(&self, name: &str) -> anyhow::Result<String> {
+    /// Publishes an example, anew or as it stands; returns its slug, and the last line of its log before.
+    async fn publish(&self, name: &str) -> anyhow::Result<(String, i64)> {
         let files = package::example(name);
         let part = multipart::Part::bytes(package::pack(&files)?).file_name(format!("{name}.tar.gz"));
         let form = multipart::Form::new().part("file", part);
-        let known = self.get(&format!("/api/v1/script/{name}")).await.is_ok();
-        let request = if known {
+        let log = self.get(&format!("/api/v1/script/{name}/log")).await;
+        let last = log.as_ref().ok().and_then(|lines| lines.as_array()?.last()?["id"].as_i64()).unwrap_or(0);
+        let request = if log.is_ok() {
             say(&format!("\nPublishing {name} again"));
             self.http.patch(format!("{}/api/v1/script/{name}", self.base))
         } else {
@@ -235,14 +236,14 @@ impl Api {
         let script = read(request.bearer_auth(&self.token).multipart(form).send().await?).await?;
         let slug = script["data"]["slug"].as_str().context("the answer names the script")?.to_owned();
         self.post(&format!("/api/v1/script/{slug}/publish"), &json!({})).await?;
-        Ok(slug)
+        Ok((slug, last))
     }
 
     /// Shows the build log as it comes; the error of a build that failed.
-    async fn build_log(&self, script: &str) -> anyhow::Result<Option<String>> {
+    async fn build_log(&self, script: &str, after: i64) -> anyhow::Result<Option<String>> {
         let path = format!("/api/v1/script/{script}/log/stream");
         let end = self
-            .follow(&path, |event, data| {
+            .follow(&path, after, |event, data| {
                 if event == "log" {
                     say(&format!("  {}", data["text"].as_str().unwrap_or("")));
                 }
@@ -261,7 +262,7 @@ impl Api {
         }
         let tell = |text: &str| if bar.is_hidden() { say(text) } else { bar.println(plain(text)) };
         let end = self
-            .follow(&format!("/api/v1/execution/{id}/log/stream"), |event, data| match event {
+            .follow(&format!("/api/v1/execution/{id}/log/stream"), 0, |event, data| match event {
                 "log" => {
                     let level = data["level"].as_str().unwrap_or("");
                     tell(&format!("  {level:<8} {}", data["text"].as_str().unwrap_or("")));
@@ -277,8 +278,7 @@ impl Api {
     }
 
     /// Hears a live stream to its end, through lost connections; the data of its `end`.
-    async fn follow(&self, path: &str, mut hear: impl FnMut(&str, &Value)) -> anyhow::Result<Value> {
-        let mut after = 0;
+    async fn follow(&self, path: &str, mut after: i64, mut hear: impl FnMut(&str, &Value)) -> anyhow::Result<Value> {
         loop {
             let url = format!("{}{path}?last-id={after}", self.base);
             let answer = self.http.get(url).bearer_auth(&self.token).send().await?.error_for_status()?;

@@ -3,6 +3,7 @@
 
 mod api;
 mod build;
+mod contract;
 mod durability;
 mod engine;
 mod net;

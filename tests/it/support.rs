@@ -5,10 +5,12 @@ mod database;
 mod index;
 mod package;
 mod processes;
+pub mod python;
 mod random;
 mod server;
 
 pub use client::{Answer, Client, PATIENCE};
+pub use database::server_url as database_url;
 pub use index::{PackageIndex, source, wheel};
 pub use package::Package;
 pub use processes::{keeper_of, processes_of};
@@ -43,9 +45,11 @@ pub fn skip(test: &str, why: &str) {
     eprintln!("SKIPPED {test}: {why}");
 }
 
-/// Whether the suite runs on PostgreSQL.
-pub fn is_postgres() -> bool {
-    database::server_url().is_some()
+/// The folder with the recorded reference, where it lies beside the checkout.
+pub fn reference() -> Option<std::path::PathBuf> {
+    let named = std::env::var_os("TE_TEST_REFERENCE").map(std::path::PathBuf::from);
+    let beside = || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/reference");
+    Some(named.unwrap_or_else(beside)).filter(|folder| folder.is_dir())
 }
 
 /// Whether this account is root.

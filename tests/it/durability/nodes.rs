@@ -6,11 +6,11 @@ use serde_json::json;
 use trends_earth::engine::process::keeper;
 
 use super::{COUNTING, ledger::Ledger};
-use crate::support::{Client, Options, Package, Server, is_postgres, keeper_of, skip, until};
+use crate::support::{Client, Options, Package, Server, database_url, keeper_of, skip, until};
 
 /// Two servers; the second one works only if it is asked to. `None` on SQLite.
 async fn pair(test: &str, options: Options) -> Option<(Server, Server, Client)> {
-    if !is_postgres() {
+    if database_url().is_none() {
         skip(test, "SQLite serves one machine");
         return None;
     }
