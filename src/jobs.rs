@@ -133,7 +133,7 @@ pub async fn work(app: App, engine: Arc<dyn Engine>, data: Arc<DataDir>) -> anyh
     worker.driven.close();
     worker.driven.wait().await;
     store::jobs::release(&app.db, worker.id, app.clock.now()).await?;
-    store::workers::sign_off(&app.db, worker.id).await?;
+    store::workers::sign_off(&app.db, worker.id, app.clock.now()).await?;
     Ok(())
 }
 

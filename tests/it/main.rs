@@ -4,6 +4,7 @@
 mod api;
 mod build;
 mod contract;
+mod durability;
 mod engine;
 mod net;
 mod support;
