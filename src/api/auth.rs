@@ -145,12 +145,14 @@ async fn refresh(
     // Tokens of the existing server are stored in clear.
     let stored = [digest.as_str(), token.as_str()];
     let now = app.clock.now();
-    let user = store::refresh_tokens::touch(&app.db, stored, now)
-        .await?
-        .ok_or_else(|| unauthorized("Invalid or expired refresh token"))?;
+    let dead = || unauthorized("Invalid or expired refresh token");
+    let user = store::refresh_tokens::touch(&app.db, stored, now).await?.ok_or_else(dead)?;
     let next = if query.is_on("rotate") {
         let mut tx = app.db.begin().await?;
-        store::refresh_tokens::revoke(&mut tx, user, stored).await?;
+        // Of two that rotate one token at one time, the second finds it ended.
+        if !store::refresh_tokens::revoke(&mut tx, user, stored).await? {
+            return Err(dead());
+        }
         tx.commit().await?;
         issue_refresh(&app, user, &parts).await?
     } else {
