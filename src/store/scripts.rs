@@ -232,7 +232,9 @@ pub async fn set_status(tx: &mut Tx, id: Id, status: &str, build_error: Option<&
 
 /// Deletes a script with its logs, executions and their logs; what is ours goes by `ON DELETE CASCADE`.
 pub async fn delete(tx: &mut Tx, id: Id) -> sqlx::Result<bool> {
-    const STEPS: [&str; 4] = [
+    const STEPS: [&str; 5] = [
+        // What waits would wait for ever; what runs hears from its worker that its execution is gone.
+        "DELETE FROM job WHERE state = 'waiting' AND subject_id IN (SELECT id FROM execution WHERE script_id = $1)",
         "DELETE FROM execution_log WHERE execution_id IN (SELECT id FROM execution WHERE script_id = $1)",
         "DELETE FROM execution WHERE script_id = $1",
         "DELETE FROM script_log WHERE script_id = $1",
