@@ -1,4 +1,7 @@
 //! What clients see, a folder a noun and a file a verb.
 
+mod auth;
+mod executions;
 mod health;
 mod mend;
+mod scripts;

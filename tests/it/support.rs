@@ -4,6 +4,7 @@ mod client;
 mod database;
 mod package;
 mod server;
+pub mod token;
 
 pub use client::{Answer, Client};
 pub use package::Package;
@@ -31,4 +32,12 @@ pub fn skip(test: &str, why: &str) {
 /// Whether this account is root.
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
+}
+
+/// These bytes as gzip.
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    out.write_all(bytes).unwrap();
+    out.finish().unwrap()
 }

@@ -1,0 +1,10 @@
+//! `/api/v1/execution…` and `/script/<s>/run`: the whole life of a run.
+
+mod cancel;
+mod history;
+mod list;
+mod log;
+mod report;
+mod results;
+mod run;
+mod stream;
