@@ -8,6 +8,7 @@ mod processes;
 pub mod python;
 mod random;
 mod server;
+pub mod token;
 
 pub use client::{Answer, Client, PATIENCE};
 pub use database::server_url as database_url;
@@ -55,4 +56,12 @@ pub fn reference() -> Option<std::path::PathBuf> {
 /// Whether this account is root.
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
+}
+
+/// These bytes as gzip.
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    out.write_all(bytes).unwrap();
+    out.finish().unwrap()
 }

@@ -97,6 +97,16 @@ impl Client {
         self.send(self.request(Method::POST, path)).await
     }
 
+    /// A POST of these bytes with this content type.
+    pub async fn post_raw(&self, path: &str, kind: &str, body: impl Into<reqwest::Body>) -> Answer {
+        self.send(self.request(Method::POST, path).header("content-type", kind).body(body)).await
+    }
+
+    /// The same caller with another token, or none.
+    pub fn with_token(&self, token: impl Into<Option<String>>) -> Self {
+        Client { token: token.into(), ..self.clone() }
+    }
+
     pub async fn patch(&self, path: &str, body: &Value) -> Answer {
         self.send(self.request(Method::PATCH, path).json(body)).await
     }

@@ -18,11 +18,13 @@ use serde_json::json;
 use trends_earth::{
     app::{App, DataDir},
     config::{Config, Flags},
+    reading,
     server::create_user,
     store::{Db, users::Role},
+    writing,
 };
 
-use super::{Client, client::PATIENCE, database};
+use super::{Client, client::PATIENCE, database, token};
 
 /// The administrator that every test server has.
 const ADMIN: (&str, &str) = ("admin@example.org", "Admin!Passw0rd#1");
@@ -40,6 +42,11 @@ pub struct Options {
 impl Options {
     pub fn set(mut self, name: &str, value: impl ToString) -> Self {
         self.env.insert(name.to_owned(), value.to_string());
+        self
+    }
+
+    pub fn without_worker(mut self) -> Self {
+        self.no_worker = true;
         self
     }
 }
@@ -84,7 +91,7 @@ impl Server {
             }
         };
         for (name, value) in [
-            ("JWT_SECRET_KEY", "test-jwt-secret-0123456789abcdef0123456789"),
+            ("JWT_SECRET_KEY", token::SECRET),
             ("TE_ADMIN_EMAIL", ADMIN.0),
             ("TE_ADMIN_PASSWORD", ADMIN.1),
             ("TE_LEASE_S", "3"),
@@ -215,6 +222,41 @@ impl Server {
         })
         .await;
         works == Some(true)
+    }
+
+    /// Waits until the keeper of a run has ended, and with it every process of the run.
+    pub async fn unit_is_gone(&self, execution: &str) {
+        let lock = File::open(self.folder.join("runs").join(execution).join("alive.lock")).unwrap();
+        let ended = tokio::task::spawn_blocking(move || lock.lock_shared().unwrap());
+        tokio::time::timeout(PATIENCE, ended).await.expect("the run ends").unwrap();
+    }
+
+    /// How many rows a table has.
+    pub async fn rows(&self, table: &str) -> i64 {
+        let text = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
+        reading!(&self.app.db, |on| sqlx::query_scalar(text).fetch_one(on).await).unwrap()
+    }
+
+    /// Runs a statement on the server's database.
+    pub async fn execute(&self, statement: &str) {
+        let text = sqlx::AssertSqlSafe(statement.to_owned());
+        writing!(&self.app.db, |on| sqlx::query(text).execute(on).await.map(drop)).unwrap();
+    }
+
+    /// Every file and folder below these folders of the data folder.
+    pub fn files(&self, folders: &[&str]) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let mut next: Vec<PathBuf> = folders.iter().map(|name| self.folder.join(name)).collect();
+        while let Some(folder) = next.pop() {
+            for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    next.push(entry.path());
+                }
+                found.push(entry.path());
+            }
+        }
+        found.sort();
+        found
     }
 
     /// Everything that the server has logged.
