@@ -2,6 +2,7 @@
 
 pub mod auth;
 pub mod docs;
+pub mod drain;
 pub mod executions;
 pub mod extract;
 pub mod health;
@@ -99,7 +100,8 @@ pub fn service(app: &App) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(CompressionLayer::new().compress_when(Compressible))
         .layer(cors(app))
-        .layer(CatchPanicLayer::custom(panicked));
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(axum::middleware::from_fn(drain::rest));
     for (name, value) in SECURITY_HEADERS {
         router = router.layer(SetResponseHeaderLayer::if_not_present(
             HeaderName::from_static(name),
