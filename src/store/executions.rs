@@ -177,7 +177,7 @@ pub async fn set_status(
     let dispatched = (to == Status::Ready).then_some(now);
     within!(tx, |on| sqlx::query(
         "UPDATE execution SET status = $3, end_date = COALESCE($4, end_date), progress = COALESCE($5, progress),
-             dispatched_at = COALESCE($6, dispatched_at) WHERE id = $1 AND status = $2"
+             dispatched_at = COALESCE(dispatched_at, $6) WHERE id = $1 AND status = $2"
     )
     .bind(id)
     .bind(from)
