@@ -95,7 +95,7 @@ async fn hide(app: &App, user: &User, path: ExecutionPath, deleted: bool) -> Res
 /// Reads a report; strict for people, lenient for runs.
 fn read(body: &Object, strict: bool) -> Result<Report> {
     let mut report = Report::default();
-    if body.is_set("status") {
+    if body.has("status") {
         let status =
             body.get::<String>("status").and_then(|text| text.parse::<Status>().ok()).filter(|s| *s != Status::Pending);
         if status.is_none() && strict {
@@ -119,7 +119,7 @@ fn read(body: &Object, strict: bool) -> Result<Report> {
     if let Some(results) = body.raw("results") {
         report.results = Some(SqlJson(results.to_owned()));
     }
-    if strict && !body.is_set("status") && report.progress.is_none() && report.results.is_none() {
+    if strict && report.status.is_none() && report.progress.is_none() && report.results.is_none() {
         return Err(Error::invalid("Status, progress or results are required"));
     }
     Ok(report)
