@@ -71,7 +71,7 @@ pub async fn add(
         other => other.to_string(),
     };
     let (mut text, level) = (as_text(&text), as_text(&level));
-    if !lenient && (text.is_empty() || level.is_empty()) {
+    if !lenient && !(body.is_set("text") && body.is_set("level")) {
         return Err(Error::invalid("Text and level are required"));
     }
     if text.chars().nth(MAX_CHARS).is_some() {
