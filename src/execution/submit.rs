@@ -18,6 +18,8 @@ use crate::{
 /// What a caller asks for beside the parameters.
 #[derive(Debug, Default)]
 pub struct Wishes {
+    /// The script as the caller named it, for answers.
+    pub script: String,
     /// `X-TE-Script-Version`.
     pub version: Option<i32>,
     pub is_plugin_execution: bool,
@@ -25,7 +27,7 @@ pub struct Wishes {
 
 /// Accepts a run of a script that the caller may see.
 pub async fn submit(app: &App, user: &User, script: &Script, params: &Json, wishes: &Wishes) -> Result<Execution> {
-    let version = version(app, script, wishes.version).await?;
+    let version = version(app, script, wishes).await?;
     let now = app.clock.now();
     let id = Id::random();
     let mut tx = app.db.begin().await?;
@@ -66,8 +68,8 @@ pub async fn submit(app: &App, user: &User, script: &Script, params: &Json, wish
 }
 
 /// The version that a run is pinned to: the one asked for, else the newest that is built.
-async fn version(app: &App, script: &Script, wish: Option<i32>) -> Result<Version> {
-    if let Some(number) = wish {
+async fn version(app: &App, script: &Script, wishes: &Wishes) -> Result<Version> {
+    if let Some(number) = wishes.version {
         return store::script_versions::numbered(&app.db, script.id, number)
             .await?
             .filter(|v| v.status == "SUCCESS")
@@ -80,5 +82,5 @@ async fn version(app: &App, script: &Script, wish: Option<i32>) -> Result<Versio
     }
     store::script_versions::newest_built(&app.db, script.id)
         .await?
-        .ok_or_else(|| Error::invalid_as("script_not_built", format!("Script with id {} is not BUILT", script.id)))
+        .ok_or_else(|| Error::invalid_as("script_not_built", format!("Script with id {} is not BUILT", wishes.script)))
 }

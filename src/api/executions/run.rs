@@ -88,7 +88,8 @@ async fn submit(
                 .ok_or_else(|| Error::invalid("X-TE-Script-Version must be the number of a version, such as 3"))?,
         ),
     };
-    let wishes = Wishes { version, is_plugin_execution: !headers.contains_key("x-te-client") || is_plugin(headers) };
+    let is_plugin_execution = !headers.contains_key("x-te-client") || is_plugin(headers);
+    let wishes = Wishes { script: path.text.clone(), version, is_plugin_execution };
     let params: Document = SqlJson(serde_json::value::to_raw_value(&params).map_err(anyhow::Error::from)?);
     let execution = submit::submit(app, user, &script, &params, &wishes).await?;
     Ok(data(view(app, Some(user), execution, &Shown::whole()).await?))
