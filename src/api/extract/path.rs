@@ -55,7 +55,9 @@ impl FromRequestParts<App> for ScriptPath {
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self> {
         let mut params = params(parts).await?;
-        let text = params.remove("script").ok_or_else(|| Error::not_found("Not Found"))?;
+        // A name cannot hold a slash, not even an escaped one: there is no such page.
+        let text = params.remove("script").filter(|text| !text.contains('/'));
+        let text = text.ok_or_else(|| Error::not_found("Not Found"))?;
         let key = Id::parse(&text).map_or_else(|| Key::Slug(text.chars().filter(|c| *c != '\0').collect()), Key::Id);
         Ok(ScriptPath { key, text })
     }
