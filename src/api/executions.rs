@@ -232,6 +232,22 @@ fn wanted(query: &Pairs, shown: &Shown<'_>, asked: Option<Asked>) -> Result<Want
     })
 }
 
+/// The executions of a script that the caller may see.
+pub(super) async fn of_script(app: &App, user: &User, script: Id) -> Result<Vec<ExecutionView>> {
+    let shown = Shown::default();
+    let wanted = Wanted {
+        user: (!user.is_admin()).then_some(user.id),
+        script: Some(script),
+        page: (UNPAGED, 0),
+        ..Wanted::default()
+    };
+    let mut views = Vec::new();
+    for row in store::executions::list(&app.db, &wanted).await? {
+        views.push(view(app, Some(user), row, &shown).await?);
+    }
+    Ok(views)
+}
+
 async fn answer(
     app: &App,
     user: &User,

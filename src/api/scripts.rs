@@ -114,6 +114,7 @@ async fn view(app: &App, user: &User, script: &Script, for_plugin: bool, query: 
                     view["openeo_backend_url"] = json!(script.openeo_backend_url);
                 }
             }
+            "executions" => view["executions"] = value(super::executions::of_script(app, user, script.id).await?)?,
             "build_error" => view["build_error"] = json!(script.build_error),
             "access_control" if own => {
                 let list = |text: &Option<String>| {
