@@ -3,5 +3,6 @@
 
 mod api;
 mod build;
+mod contract;
 mod engine;
 mod support;

@@ -3,9 +3,11 @@
 mod client;
 mod database;
 mod package;
+pub mod python;
 mod server;
 
 pub use client::{Answer, Client};
+pub use database::server_url as database_url;
 pub use package::Package;
 pub use server::{Options, Server};
 
@@ -26,6 +28,13 @@ pub fn json_type(value: &serde_json::Value) -> &'static str {
 pub fn skip(test: &str, why: &str) {
     println!("SKIPPED {test}: {why}");
     eprintln!("SKIPPED {test}: {why}");
+}
+
+/// The folder with the recorded reference, where it lies beside the checkout.
+pub fn reference() -> Option<std::path::PathBuf> {
+    let named = std::env::var_os("TE_TEST_REFERENCE").map(std::path::PathBuf::from);
+    let beside = || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/reference");
+    Some(named.unwrap_or_else(beside)).filter(|folder| folder.is_dir())
 }
 
 /// Whether this account is root.
