@@ -3,6 +3,7 @@
 
 mod api;
 mod build;
+mod clients;
 mod contract;
 mod engine;
 mod support;
