@@ -137,13 +137,14 @@ async fn engine(config: &mut Config, data: &DataDir) -> anyhow::Result<Arc<dyn E
 async fn tell(base: &str, password: &str, data: &Path) -> anyhow::Result<bool> {
     let api = Api::sign_in(base, password).await?;
     let mut example = EXAMPLE;
-    let mut script = api.publish(example).await?;
-    let mut built = api.build_log(&script).await?;
+    let (mut script, after) = api.publish(example).await?;
+    let mut built = api.build_log(&script, after).await?;
     if let Some(error) = built.take_if(|error| error.contains(crate::engine::process::environment::NO_ANSWER)) {
         say(&format!("{error} The example {WITHOUT_PACKAGES}, which needs no package, runs instead."));
         example = WITHOUT_PACKAGES;
-        script = api.publish(example).await?;
-        built = api.build_log(&script).await?;
+        let published = api.publish(example).await?;
+        script = published.0;
+        built = api.build_log(&script, published.1).await?;
     }
     if let Some(error) = built {
         anyhow::bail!("the example {example} could not be built: {error}");
@@ -219,13 +220,13 @@ impl Api {
         Ok(read(answer).await?["data"].take())
     }
 
-    /// Publishes an example, anew or as it stands; returns its slug.
-    async fn publish(&self, name: &str) -> anyhow::Result<String> {
+    /// Publishes an example, anew or as it stands; returns its slug and the id of its last build line so far.
+    async fn publish(&self, name: &str) -> anyhow::Result<(String, i64)> {
         let files = package::example(name);
         let part = multipart::Part::bytes(package::pack(&files)?).file_name(format!("{name}.tar.gz"));
         let form = multipart::Form::new().part("file", part);
-        let known = self.get(&format!("/api/v1/script/{name}")).await.is_ok();
-        let request = if known {
+        let log = self.get(&format!("/api/v1/script/{name}/log")).await;
+        let request = if log.is_ok() {
             say(&format!("\nPublishing {name} again"));
             self.http.patch(format!("{}/api/v1/script/{name}", self.base))
         } else {
@@ -235,12 +236,12 @@ impl Api {
         let script = read(request.bearer_auth(&self.token).multipart(form).send().await?).await?;
         let slug = script["data"]["slug"].as_str().context("the answer names the script")?.to_owned();
         self.post(&format!("/api/v1/script/{slug}/publish"), &json!({})).await?;
-        Ok(slug)
+        let last = log.ok().and_then(|lines| lines.as_array()?.last()?["id"].as_i64());
+        Ok((slug, last.unwrap_or(0)))
     }
 
-    /// Shows the build log as it comes; the error of a build that failed.
-    async fn build_log(&self, script: &str) -> anyhow::Result<Option<String>> {
-        let mut after = 0;
+    /// Shows the build log behind a line as it comes; the error of a build that failed.
+    async fn build_log(&self, script: &str, mut after: i64) -> anyhow::Result<Option<String>> {
         loop {
             let url = format!("{}/api/v1/script/{script}/log/stream?last-id={after}", self.base);
             let mut events = self.http.get(url).bearer_auth(&self.token).send().await?.bytes_stream().eventsource();
