@@ -3,6 +3,7 @@
 
 mod api;
 mod build;
+mod clients;
 mod contract;
 mod durability;
 mod engine;
