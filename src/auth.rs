@@ -19,7 +19,7 @@ use crate::{
 pub struct User {
     pub id: Id,
     pub email: String,
-    /// From the role column; the environment account counts as ADMIN, or SUPERADMIN where the setting says so.
+    /// From the role column; the environment account counts as SUPERADMIN where the setting says so.
     pub role: Role,
     /// The account that containers of the existing server sign in with.
     pub is_environment: bool,

@@ -18,6 +18,12 @@ impl Clock {
         chrono::DateTime::from_timestamp_micros(us).unwrap_or_default().naive_utc()
     }
 
+    /// The next whole second: tokens count in those, and one made in this second is older.
+    pub fn next_second(&self) -> Time {
+        let second = self.now().and_utc().timestamp() + 1;
+        chrono::DateTime::from_timestamp(second, 0).unwrap_or_default().naive_utc()
+    }
+
     /// Moves the clock forward (seconds), for tests.
     pub fn advance(&self, seconds: i64) {
         self.offset_us.fetch_add(seconds * 1_000_000, Ordering::Relaxed);

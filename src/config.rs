@@ -57,14 +57,10 @@ pub struct Config {
     pub jwt_secret: Option<SecretString>,
     /// `ENVIRONMENT`: dev, test, staging or prod. Default dev.
     pub environment: Environment,
-    /// `API_PUBLIC_URL`: how people reach this server. Default: the address that it listens on.
-    pub public_url: Option<String>,
     /// `CORS_ORIGINS`: comma list of web addresses whose pages may call the API.
     pub cors_origins: Vec<String>,
     /// `API_ENVIRONMENT_USER`: e-mail of the account that containers of the existing server sign in with; lower case.
     pub environment_user: Option<String>,
-    /// `API_ENVIRONMENT_USER_PASSWORD`.
-    pub environment_user_password: Option<SecretString>,
     /// `TE_ENVIRONMENT_USER_SUPERADMIN`: the environment account counts as SUPERADMIN, as on the existing server. Default false.
     pub environment_user_superadmin: bool,
     /// `TE_ADMIN_EMAIL` and `TE_ADMIN_PASSWORD`: create the first SUPERADMIN of an empty installation.
@@ -107,7 +103,7 @@ pub struct Config {
     pub egress_hosts: Option<Vec<String>>,
     /// `MAX_DECOMPRESSED_REQUEST_SIZE`: bytes of an unpacked request body. Default 50 MiB.
     pub max_unpacked_bytes: usize,
-    /// `TE_OBJECTS_SHARED`: the data folder is on a disk that all nodes share. Default false.
+    /// `TE_OBJECTS_SHARED`: the folder `objects` of the data folder is on a disk that all nodes share. Default false.
     pub objects_shared: bool,
     /// What the machine's own package tools are told (`PIP_*`, `UV_*`, proxies, certificates) and what finds programs (`PATH`, `HOME`).
     pub machine: BTreeMap<String, String>,
@@ -181,7 +177,7 @@ impl Config {
                 let upper = name.to_ascii_uppercase();
                 matches!(
                     upper.as_str(),
-                    "PATH" | "HOME" | "REQUESTS_CA_BUNDLE" | "CURL_CA_BUNDLE" | "SSL_CERT_FILE" | "SSL_CERT_DIR"
+                    "PATH" | "HOME" | "XDG_CONFIG_HOME" | "REQUESTS_CA_BUNDLE" | "CURL_CA_BUNDLE" | "SSL_CERT_FILE" | "SSL_CERT_DIR"
                 ) || upper.starts_with("PIP_")
                     || upper.starts_with("UV_")
                     || upper.ends_with("_PROXY")
@@ -198,12 +194,10 @@ impl Config {
             database_url: r.secret("DATABASE_URL"),
             jwt_secret: jwt_secret.or(secret_key),
             environment,
-            public_url: r.text("API_PUBLIC_URL").map(|url| url.trim_end_matches('/').to_owned()),
             cors_origins: r
                 .list("CORS_ORIGINS")
                 .unwrap_or_else(|| vec!["http://localhost:3000".into(), "http://localhost:8080".into()]),
             environment_user: r.text("API_ENVIRONMENT_USER").map(|email| email.to_lowercase()),
-            environment_user_password: r.secret("API_ENVIRONMENT_USER_PASSWORD"),
             environment_user_superadmin: r.switch("TE_ENVIRONMENT_USER_SUPERADMIN", false),
             admin,
             sandbox: r.choice(

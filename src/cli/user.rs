@@ -86,9 +86,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
                 "Password must be at least 12 characters long"
             );
             let hash = app.hasher.hash(password.expose_secret().to_owned()).await?;
-            let now = app.clock.now();
             let mut tx = app.db.begin().await?;
-            store::users::set_password(&mut tx, id, &hash, now).await?;
+            store::users::set_password(&mut tx, id, &hash, app.clock.next_second()).await?;
             store::refresh_tokens::revoke_all(&mut tx, id).await?;
             tx.commit().await?;
             say("The password is changed; all sessions of the account have ended.");

@@ -27,6 +27,10 @@ pub struct Wishes {
 
 /// Accepts a run of a script that the caller may see.
 pub async fn submit(app: &App, user: &User, script: &Script, params: &Json, wishes: &Wishes) -> Result<Execution> {
+    if matches!(script.compute_type.as_str(), "batch" | "openeo") {
+        let kind = &script.compute_type;
+        return Err(Error::invalid(format!("Script {} needs the engine {kind}, which this server does not have.", script.slug)));
+    }
     let version = version(app, script, wishes).await?;
     let now = app.clock.now();
     let id = Id::random();

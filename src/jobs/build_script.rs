@@ -240,7 +240,7 @@ impl Builder<'_> {
         tx.commit().await?;
         app.wake();
         tracing::info!(script.id = %self.version.script_id, version = self.version.number, "version {} is built", self.version.number);
-        Ok(())
+        self.worker.engine.forget(self.unit()).await
     }
 }
 
@@ -257,7 +257,7 @@ async fn fail(worker: &Worker, job: &Job, version: &Version, error: &str) -> any
     tx.commit().await?;
     app.wake();
     tracing::info!(script.id = %version.script_id, version = version.number, "version {} could not be built", version.number);
-    Ok(())
+    worker.engine.forget(Unit::Build(version.id)).await
 }
 
 /// What follows either end: the script's status if this was its newest upload, the last line, the job's end.

@@ -361,6 +361,11 @@ impl<'a> Follower<'a> {
                 None => {}
             }
         }
+        if exit.stopped {
+            // Only a unit that somebody wanted to end is stopped, also if that was an operator by hand.
+            let report = Report { status: Some(Status::Cancelled), ..Report::default() };
+            return (report, cause);
+        }
         (failed(Failure::of_exit(exit, self.memory.failed.clone(), &self.limits)), cause)
     }
 

@@ -130,6 +130,21 @@ impl Db {
         reading!(self, |on| sqlx::query("SELECT 1").execute(on).await.map(drop))
     }
 
+    /// Whether there is no table of accounts yet: neither a server of ours nor the existing one has used this database.
+    pub async fn is_empty(&self) -> sqlx::Result<bool> {
+        let table: Option<i64> = match self {
+            Db::Sqlite { read, .. } => {
+                sqlx::query_scalar("SELECT 1 FROM sqlite_master WHERE name = 'user'").fetch_optional(read).await?
+            }
+            Db::Postgres(pool) => {
+                sqlx::query_scalar("SELECT 1::bigint WHERE to_regclass('\"user\"') IS NOT NULL")
+                    .fetch_optional(pool)
+                    .await?
+            }
+        };
+        Ok(table.is_none())
+    }
+
     /// Brings the schema up to date; safe when several nodes start at once (the migrator takes a lock).
     pub async fn migrate(&self) -> anyhow::Result<()> {
         match self {
