@@ -9,7 +9,7 @@ use std::{
     str::FromStr,
 };
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 /// What flags may say before the environment is asked.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -169,6 +169,8 @@ impl Config {
                 None
             }
         };
+        // One engine so far; the name is accepted so that a setting that says so is right.
+        r.choice("TE_ENGINE", (), &[("process", ())]);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let machine = r
             .env
@@ -177,7 +179,13 @@ impl Config {
                 let upper = name.to_ascii_uppercase();
                 matches!(
                     upper.as_str(),
-                    "PATH" | "HOME" | "XDG_CONFIG_HOME" | "REQUESTS_CA_BUNDLE" | "CURL_CA_BUNDLE" | "SSL_CERT_FILE" | "SSL_CERT_DIR"
+                    "PATH"
+                        | "HOME"
+                        | "XDG_CONFIG_HOME"
+                        | "REQUESTS_CA_BUNDLE"
+                        | "CURL_CA_BUNDLE"
+                        | "SSL_CERT_FILE"
+                        | "SSL_CERT_DIR"
                 ) || upper.starts_with("PIP_")
                     || upper.starts_with("UV_")
                     || upper.ends_with("_PROXY")
@@ -232,7 +240,13 @@ impl Config {
             objects_shared: r.switch("TE_OBJECTS_SHARED", false),
             machine,
         };
-        if config.heartbeat_s * 3 > config.lease_s && config.heartbeat_s > 1 {
+        for origin in &config.cors_origins {
+            if origin == "*" || origin.parse::<axum::http::HeaderValue>().is_err() {
+                r.errors
+                    .push(format!("CORS_ORIGINS holds {origin:?}; name each origin, such as https://app.example.org."));
+            }
+        }
+        if config.heartbeat_s * 3 > config.lease_s {
             r.errors.push(format!(
                 "TE_HEARTBEAT_S is {} and TE_LEASE_S {}; a lease must last at least three heartbeats.",
                 config.heartbeat_s, config.lease_s
@@ -243,8 +257,9 @@ impl Config {
         {
             r.errors.push("TE_SANDBOX=none and TE_SANDBOX=landlock are refused with ENVIRONMENT=prod.".into());
         }
-        if config.environment == Environment::Prod && config.jwt_secret.is_none() {
-            r.errors.push("JWT_SECRET_KEY must be set with ENVIRONMENT=prod.".into());
+        let key_length = config.jwt_secret.as_ref().map_or(0, |key| key.expose_secret().len());
+        if config.environment == Environment::Prod && key_length < 32 {
+            r.errors.push("With ENVIRONMENT=prod JWT_SECRET_KEY must be set, to 32 characters or more.".into());
         }
         r.report_unknown();
         if r.errors.is_empty() { Ok(config) } else { Err(Errors(r.errors)) }
@@ -252,7 +267,6 @@ impl Config {
 
     /// Whether the database is PostgreSQL.
     pub fn is_postgres(&self) -> bool {
-        use secrecy::ExposeSecret;
         self.database_url.as_ref().is_some_and(|url| url.expose_secret().starts_with("postgres"))
     }
 }

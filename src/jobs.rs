@@ -73,7 +73,7 @@ impl Drop for Share {
 }
 
 /// A lease as the worker's own monotonic clock sees it: once it has passed, the worker does nothing outside any more.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Lease {
     until: Instant,
     length: Duration,
@@ -101,7 +101,13 @@ pub async fn work(app: App, engine: Arc<dyn Engine>, data: Arc<DataDir>) -> anyh
     let app = &worker.app;
     let boot = Id::random().to_string();
     let new = NewWorker { id: worker.id, node: &worker.data.node, boot: &boot, scope: worker.engine.scope() };
-    store::workers::sign_on(&app.db, &new, app.clock.now()).await?;
+    while let Err(error) = store::workers::sign_on(&app.db, &new, app.clock.now()).await {
+        tracing::warn!(error = format!("{error:#}"), "the worker cannot sign on; it tries again");
+        tokio::select! {
+            () = tokio::time::sleep(POLL) => {}
+            () = app.stop.cancelled() => return Ok(()),
+        }
+    }
     let mut woken = app.woken();
     let mut seen = Instant::now();
     let mut swept: Option<Instant> = None;
@@ -218,8 +224,14 @@ impl Worker {
     fn free(&self) -> Free {
         let used = self.used();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let cpu = i64::try_from(cores).unwrap_or(1) * 1_000_000_000;
-        Free { cpu_nanos: cpu - used.cpu_nanos, memory_bytes: memory_bytes() / 10 * 8 - used.memory_bytes }
+        let all_cpu_nanos = i64::try_from(cores).unwrap_or(1) * 1_000_000_000;
+        let all_memory_bytes = memory_bytes() / 10 * 8;
+        Free {
+            cpu_nanos: all_cpu_nanos - used.cpu_nanos,
+            memory_bytes: all_memory_bytes - used.memory_bytes,
+            all_cpu_nanos,
+            all_memory_bytes,
+        }
     }
 
     fn has_room_on_disk(&self) -> bool {

@@ -90,10 +90,10 @@ impl Server {
 pub async fn open_database(config: &Config, data: &DataDir, migrate: bool) -> anyhow::Result<Db> {
     let file = data.path.join("trends-earth.db");
     let timeout = Duration::from_secs(config.statement_timeout_s);
-    let url = config.database_url.as_ref().map_or_else(
-        || format!("sqlite://{}", file.display()),
-        |url| url.expose_secret().to_owned(),
-    );
+    let url = config
+        .database_url
+        .as_ref()
+        .map_or_else(|| format!("sqlite://{}", file.display()), |url| url.expose_secret().to_owned());
     if let Some(path) = url.strip_prefix("sqlite://") {
         keep_a_copy(Path::new(path)).await?;
     }
@@ -103,7 +103,7 @@ pub async fn open_database(config: &Config, data: &DataDir, migrate: bool) -> an
         return Ok(db);
     }
     anyhow::ensure!(
-        migrate || matches!(db, Db::Sqlite { .. }) || db.is_empty().await?,
+        migrate || db.is_empty().await?,
         "The database is not up to date; run `trends-earth migrate` first. Pending: {}",
         pending.join(", ")
     );

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -54,6 +55,7 @@ struct Api {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     telemetry::start("error");
     let mut config = Config::from_process(&flags(args.data_dir))?;
+    serve::check_address(&config)?;
     let data = Arc::new(DataDir::open(&config.data_dir)?);
     let listener = match TcpListener::bind(config.listen).await {
         Ok(listener) => listener,
@@ -291,6 +293,7 @@ impl Api {
                     return Ok(data);
                 }
             }
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
 }

@@ -334,8 +334,10 @@ impl Engine for Process {
             Unit::Execution(_) => Vec::new(),
             Unit::Build(version) => vec![self.fresh(version), self.inputs(version)],
         };
-        tokio::task::spawn_blocking(move || beside.iter().chain([&folder]).try_for_each(|path| environment::remove_tree(path)))
-            .await??;
+        tokio::task::spawn_blocking(move || {
+            beside.iter().chain([&folder]).try_for_each(|path| environment::remove_tree(path))
+        })
+        .await??;
         Ok(())
     }
 

@@ -92,7 +92,18 @@ impl Builder<'_> {
                     Err(error) => tracing::warn!(error = format!("{error:#}"), "no heartbeat"),
                 },
                 news = self.worker.engine.follow(self.unit(), self.memory.offset) => {
-                    if self.tell(news?).await? { return Ok(()) }
+                    let before = self.memory.clone();
+                    match self.tell(news?).await {
+                        Ok(false) => {}
+                        Ok(true) => return Ok(()),
+                        Err(error) if self.lease.has_passed() => return Err(error),
+                        // Nothing was stored, and the same news come again.
+                        Err(error) => {
+                            self.memory = before;
+                            tracing::warn!(error = format!("{error:#}"), "a build's words could not be stored yet");
+                            tokio::time::sleep(Duration::from_millis(500)).await;
+                        }
+                    }
                 }
             }
         }
@@ -107,6 +118,7 @@ impl Builder<'_> {
         if !store::jobs::hold(&mut tx, self.job, self.worker.lease_until()).await? {
             return Ok(false);
         }
+        store::scripts::lock(&mut tx, self.version.script_id).await?;
         if !store::script_versions::set_status(&mut tx, self.version.id, "BUILDING", None, None, now).await? {
             store::jobs::finish(&mut tx, self.job, None, now).await?;
             tx.commit().await?;
@@ -151,7 +163,7 @@ impl Builder<'_> {
             if !store::jobs::hold(&mut tx, self.job, self.worker.lease_until()).await? {
                 return Ok(true);
             }
-            if store::scripts::get_within(&mut tx, self.version.script_id).await?.is_none() {
+            if !store::scripts::lock(&mut tx, self.version.script_id).await? {
                 drop(tx);
                 self.worker.engine.stop(self.unit()).await?;
                 return forget(self.worker, self.job).await.map(|()| true);
@@ -234,6 +246,7 @@ impl Builder<'_> {
         if !store::jobs::hold(&mut tx, self.job, self.worker.lease_until()).await? {
             return Ok(());
         }
+        store::scripts::lock(&mut tx, self.version.script_id).await?;
         store::script_versions::set_status(&mut tx, self.version.id, "SUCCESS", environment.as_deref(), None, now)
             .await?;
         conclude(&mut tx, self.job, &self.version, "SUCCESS", None, now).await?;
@@ -252,6 +265,7 @@ async fn fail(worker: &Worker, job: &Job, version: &Version, error: &str) -> any
     if !store::jobs::hold(&mut tx, job, worker.lease_until()).await? {
         return Ok(());
     }
+    store::scripts::lock(&mut tx, version.script_id).await?;
     store::script_versions::set_status(&mut tx, version.id, "FAIL", None, Some(error), now).await?;
     conclude(&mut tx, job, version, "FAIL", Some(error), now).await?;
     tx.commit().await?;
@@ -270,7 +284,7 @@ async fn conclude(
     now: store::Time,
 ) -> anyhow::Result<()> {
     store::jobs::finish(tx, job, error, now).await?;
-    if store::scripts::get_within(tx, version.script_id).await?.is_none() {
+    if !store::scripts::lock(tx, version.script_id).await? {
         // Deleted while it was built: there is nobody left to tell.
         return Ok(());
     }

@@ -1,7 +1,7 @@
 //! One run, from READY to its end: starts its unit, stores what it says, stops it when somebody asked, tells its end.
 //! The unit outlives this process; whoever holds the job next goes on where the journal's offset stands.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -11,14 +11,14 @@ use super::{Lease, Worker, heartbeat};
 use crate::{
     api::extract::mend,
     build,
-    engine::{End, Entry, Exit, Limits, News, Run, Unit, Word, grouped},
+    engine::{Build, Entry, Exit, Limits, NEEDS_SOURCES, News, Run, Unit, Word, grouped},
     execution::{
         dispatch::{self, actor},
         failure::{Class, Failure},
         report::{self, By, Report},
         status::Status,
     },
-    store::{self, Time, Tx, jobs::Job, logs::Line, runs::ExecutionRun},
+    store::{self, Time, Tx, jobs::Job, logs::Line, runs::ExecutionRun, script_versions::Version},
 };
 
 /// Characters of one log line.
@@ -47,6 +47,29 @@ struct Follower<'a> {
     stopping: bool,
 }
 
+/// How soon after a heartbeat a wake-up may cause the next one.
+const WOKEN: Duration = Duration::from_secs(1);
+
+/// What grows while the same thing fails again and again.
+#[derive(Default)]
+struct Pause {
+    failures: u32,
+}
+
+impl Pause {
+    /// Waits: longer each time, at most two seconds.
+    async fn after(&mut self, error: &anyhow::Error) {
+        tracing::warn!(error = format!("{error:#}"), "something failed; it is tried again");
+        self.failures += 1;
+        tokio::time::sleep(Duration::from_millis(u64::from(100 * self.failures.min(20)))).await;
+    }
+
+    /// Whether more of it will not help.
+    fn is_hopeless(&self) -> bool {
+        self.failures >= 20
+    }
+}
+
 /// What is to be done with a run next.
 enum Next {
     Start {
@@ -68,7 +91,16 @@ pub async fn begin(
     credential: SecretString,
     lease: Lease,
 ) -> anyhow::Result<()> {
-    let Some(mut follower) = Follower::new(worker, job, lease).await? else { return Ok(()) };
+    // This worker knows that the unit is not started yet, which nobody after it could know: so a database that is away for
+    // a moment is waited for, as long as the lease lasts.
+    let mut pause = Pause::default();
+    let made = loop {
+        match Follower::new(worker, job, lease).await {
+            Err(error) if !lease.has_passed() => pause.after(&error).await,
+            made => break made?,
+        }
+    };
+    let Some(mut follower) = made else { return Ok(()) };
     follower.live(Next::Start { attempt, credential }).await
 }
 
@@ -114,8 +146,9 @@ impl<'a> Follower<'a> {
         By::new(actor(self.worker.id), cause)
     }
 
-    /// Everything that the engine needs; the script's files are laid out if they are not yet.
-    async fn prepare(&self, attempt: i32, credential: SecretString) -> anyhow::Result<Run> {
+    /// Everything that the engine needs; the script's files are laid out, and its environment is built, if they are not
+    /// here yet. `None` if the job was lost meanwhile.
+    async fn prepare(&mut self, attempt: i32, credential: SecretString) -> anyhow::Result<Option<Run>> {
         let app = &self.worker.app;
         let id = self.job.subject_id;
         let version = match self.run.script_version_id {
@@ -128,16 +161,59 @@ impl<'a> Follower<'a> {
         let params =
             execution.and_then(|e| e.params).ok_or_else(|| anyhow::anyhow!("execution {id} has no parameters"))?;
         let configuration = build::stored(&version.config)?;
-        Ok(Run {
+        let mut environment = version.requirements_digest.clone();
+        if environment.as_ref().is_some_and(|name| !self.worker.engine.has(name)) {
+            let Some(built) = self.build_here(&version, &script).await? else { return Ok(None) };
+            environment = Some(built);
+        }
+        Ok(Some(Run {
             execution: id,
             attempt,
             script,
-            environment: version.requirements_digest,
+            environment,
             params: params.0.get().to_owned(),
             limits: self.limits.clone(),
             uses_gee: configuration.uses_gee,
             credential,
-        })
+        }))
+    }
+
+    /// Builds the environment of a version that another machine has built. `None` if the job was lost meanwhile.
+    async fn build_here(&mut self, version: &Version, script: &Path) -> anyhow::Result<Option<String>> {
+        let engine = self.worker.engine.clone();
+        let author = store::scripts::get(&self.worker.app.db, version.script_id).await?.and_then(|s| s.user_id);
+        let requirements = tokio::fs::read_to_string(script.join("requirements.txt")).await.unwrap_or_default();
+        let unit = Unit::Build(version.id);
+        for sources in [false, true] {
+            let author = author.unwrap_or(version.script_id);
+            let requirements = requirements.clone();
+            let build = Build { version: version.id, author, script: script.to_owned(), requirements, sources };
+            engine.build(&build).await?;
+            let mut beat = tokio::time::interval(Duration::from_secs(self.worker.app.config.heartbeat_s));
+            let mut offset = 0;
+            let end = loop {
+                tokio::select! {
+                    biased;
+                    () = self.worker.app.stop.cancelled() => return Ok(None),
+                    _ = beat.tick() => if !self.beat().await? { return Ok(None) },
+                    news = engine.follow(unit, offset) => {
+                        let news = news?;
+                        offset = news.offset;
+                        if let Some(end) = news.end { break end }
+                    }
+                }
+            };
+            match end.exit.and_then(|exit| exit.code) {
+                Some(0) => {
+                    let built = engine.seal(&build).await?;
+                    engine.forget(unit).await?;
+                    return built.map(Some).ok_or_else(|| anyhow::anyhow!("a build left no environment"));
+                }
+                Some(NEEDS_SOURCES) if !sources => engine.forget(unit).await?,
+                code => anyhow::bail!("the environment could not be built on this machine (exit code {code:?})"),
+            }
+        }
+        anyhow::bail!("the environment could not be built on this machine")
     }
 
     async fn live(&mut self, mut next: Next) -> anyhow::Result<()> {
@@ -152,9 +228,14 @@ impl<'a> Follower<'a> {
     }
 
     async fn start(&mut self, attempt: i32, credential: SecretString) -> anyhow::Result<Next> {
-        let run = match self.prepare(attempt, credential).await {
-            Ok(run) => run,
-            Err(error) => return self.give_up(error, "The files of the script are not there any more.").await,
+        let mut pause = Pause::default();
+        let run = loop {
+            match self.prepare(attempt, credential.clone()).await {
+                Ok(Some(run)) => break run,
+                Ok(None) => return Ok(Next::Nothing),
+                Err(error) if error.is::<sqlx::Error>() && !self.lease.has_passed() => pause.after(&error).await,
+                Err(error) => return self.give_up(error, "The files of the script are not there any more.").await,
+            }
         };
         if self.lease.has_passed() {
             return Ok(Next::Nothing);
@@ -202,16 +283,28 @@ impl<'a> Follower<'a> {
         let app = &self.worker.app;
         let mut woken = app.woken();
         let mut beat = tokio::time::interval(Duration::from_secs(app.config.heartbeat_s));
+        let mut beaten = tokio::time::Instant::now();
+        let mut pause = Pause::default();
         loop {
             let offset = u64::try_from(self.run.journal_offset).unwrap_or(0);
             tokio::select! {
                 biased;
                 () = app.stop.cancelled() => return Ok(Next::Nothing),
-                _ = beat.tick() => if !self.beat().await? { return Ok(Next::Nothing) },
-                _ = woken.changed() => if !self.beat().await? { return Ok(Next::Nothing) },
-                news = self.worker.engine.follow(self.unit(), offset) => {
-                    if let Some(next) = self.tell(news?).await? { return Ok(next) }
+                _ = beat.tick() => {
+                    beaten = tokio::time::Instant::now();
+                    if !self.beat().await? { return Ok(Next::Nothing) }
                 }
+                news = self.worker.engine.follow(self.unit(), offset) => match self.hear(news).await {
+                    Ok(Some(next)) => return Ok(next),
+                    Ok(None) => pause = Pause::default(),
+                    Err(error) if self.lease.has_passed() => return Err(error),
+                    Err(error) if pause.is_hopeless() && !error.is::<sqlx::Error>() => {
+                        return self.give_up(error, "What the run said could not be stored.").await;
+                    }
+                    Err(error) => pause.after(&error).await,
+                },
+                // Something changed somewhere: perhaps this run is to end. Asking costs a write, so not more than once a second.
+                _ = woken.changed() => beat.reset_at((beaten + WOKEN).max(tokio::time::Instant::now())),
             }
         }
     }
@@ -236,6 +329,19 @@ impl<'a> Follower<'a> {
         Ok(true)
     }
 
+    /// Stores news; if that fails, nothing is forgotten, and the same news come again.
+    async fn hear(&mut self, news: anyhow::Result<News>) -> anyhow::Result<Option<Next>> {
+        let before = (self.run.clone(), self.memory.clone(), self.last_line);
+        let told = match news {
+            Ok(news) => self.tell(news).await,
+            Err(error) => Err(error),
+        };
+        if told.is_err() {
+            (self.run, self.memory, self.last_line) = before;
+        }
+        told
+    }
+
     /// Stores what the unit said, and its end; what is next if the run does not simply go on.
     async fn tell(&mut self, news: News) -> anyhow::Result<Option<Next>> {
         if news.entries.is_empty() && news.end.is_none() {
@@ -244,6 +350,8 @@ impl<'a> Follower<'a> {
         if self.lease.has_passed() {
             return Ok(Some(Next::Nothing));
         }
+        // Before the transaction: a result may be large, and nobody else can write meanwhile.
+        let end = news.end.map(|end| end.exit.map(|exit| self.judge(&exit, end.result.as_deref())));
         let app = &self.worker.app;
         let now = app.clock.now();
         let mut tx = app.db.begin().await?;
@@ -257,11 +365,10 @@ impl<'a> Follower<'a> {
             return Ok(Some(Next::Nothing));
         }
         self.store(&mut tx, news.entries, news.offset, now).await?;
-        let next = match news.end {
+        let next = match end {
             None => None,
-            Some(End { exit: None, .. }) => Some(Next::Lost),
-            Some(End { exit: Some(exit), result }) => {
-                let (report, cause) = self.judge(&exit, result.as_deref());
+            Some(None) => Some(Next::Lost),
+            Some(Some((report, cause))) => {
                 report::apply(&mut tx, self.job.subject_id, &report, &self.by(cause), now).await?;
                 store::jobs::finish(&mut tx, self.job, None, now).await?;
                 Some(Next::Nothing)
@@ -344,7 +451,7 @@ impl<'a> Follower<'a> {
             _ => "engine_ended",
         };
         if exit.code == Some(0) && exit.error.is_none() && !exit.oom && !exit.timed_out {
-            match result.map(mend::mend) {
+            match result.map(|bytes| tokio::task::block_in_place(|| mend::mend(bytes))) {
                 Some(Ok(text)) => {
                     if let Ok(raw) = serde_json::value::RawValue::from_string(text) {
                         let report =
