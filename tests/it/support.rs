@@ -3,12 +3,14 @@
 mod client;
 mod database;
 mod package;
+mod program;
 pub mod python;
 mod server;
 
 pub use client::{Answer, Client};
 pub use database::server_url as database_url;
 pub use package::Package;
+pub use program::{Place, Running, Said};
 pub use server::{Options, Server};
 
 /// The name of a JSON value's type.
