@@ -52,3 +52,8 @@ pub fn parse(text: &str) -> Option<Time> {
         })
         .or_else(|| chrono::NaiveDate::parse_from_str(&mended, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0))
 }
+
+/// The next whole second. Tokens count in whole seconds: those that were made within this one end too.
+pub fn next_second(now: Time) -> Time {
+    chrono::DateTime::from_timestamp(now.and_utc().timestamp() + 1, 0).unwrap_or_default().naive_utc()
+}

@@ -15,7 +15,7 @@ use super::extract::{
 use crate::{
     app::App,
     auth::{User, passwords, tokens},
-    clock::after,
+    clock::{after, next_second},
     error::{Error, Result},
     store::{self, Id, refresh_tokens::NewRefreshToken},
 };
@@ -180,10 +180,7 @@ async fn logout(State(app): State<App>, user: User, body: Result<MaybeJson>) -> 
 async fn logout_all(State(app): State<App>, user: User) -> Result<Json<Message>> {
     let mut tx = app.db.begin().await?;
     let n = store::refresh_tokens::revoke_all(&mut tx, user.id).await?;
-    // Tokens count in whole seconds: those of this second end too.
-    let next =
-        chrono::DateTime::from_timestamp(app.clock.now().and_utc().timestamp() + 1, 0).unwrap_or_default().naive_utc();
-    store::users::end_tokens(&mut tx, user.id, next).await?;
+    store::users::end_tokens(&mut tx, user.id, next_second(app.clock.now())).await?;
     tx.commit().await?;
     Ok(Json(Message { msg: format!("Successfully logged out from {n} devices") }))
 }

@@ -11,6 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{flags, say, serve};
 use crate::{
+    clock::next_second,
     server,
     store::{self, users::Role as Level},
 };
@@ -86,9 +87,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
                 "Password must be at least 12 characters long"
             );
             let hash = app.hasher.hash(password.expose_secret().to_owned()).await?;
-            let now = app.clock.now();
             let mut tx = app.db.begin().await?;
-            store::users::set_password(&mut tx, id, &hash, now).await?;
+            store::users::set_password(&mut tx, id, &hash, next_second(app.clock.now())).await?;
             store::refresh_tokens::revoke_all(&mut tx, id).await?;
             tx.commit().await?;
             say("The password is changed; all sessions of the account have ended.");
