@@ -3,6 +3,7 @@
 
 mod api;
 mod build;
+mod cli;
 mod clients;
 mod contract;
 mod durability;

@@ -5,6 +5,7 @@ mod database;
 mod index;
 mod package;
 mod processes;
+mod program;
 pub mod python;
 mod random;
 mod server;
@@ -15,6 +16,7 @@ pub use database::server_url as database_url;
 pub use index::{PackageIndex, source, wheel};
 pub use package::Package;
 pub use processes::{keeper_of, processes_of};
+pub use program::{Place, Running, Said};
 pub use random::Random;
 pub use server::{Options, Server};
 
