@@ -202,6 +202,8 @@ impl Process {
         let gate = self.gate(run.limits.network);
         if gate.is_some() {
             env.extend(environment::proxies());
+            // What a script starts inside its own sandbox, workers of its own for example, is not outside.
+            env.extend(["NO_PROXY", "no_proxy"].map(|name| (name.to_owned(), "127.0.0.1,localhost".to_owned())));
             if let Some(bundle) = &self.index.bundle {
                 let (bind, names) = environment::certificates(bundle);
                 binds.push(bind);

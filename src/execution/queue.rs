@@ -31,7 +31,7 @@ pub async fn explain(app: &App, execution: &Execution) -> sqlx::Result<Option<Qu
     let (reason, message) = if !store::workers::any_since(&app.db, since).await? {
         ("engine_unreachable", "No worker is there at present; the run starts when one is back.".to_owned())
     } else if role < Role::Admin && active + own >= limit {
-        let before = if own > 0 { format!(" and {own} wait before this one") } else { String::new() };
+        let before = if active < limit { format!(" and {own} wait before this one") } else { String::new() };
         ("user_limit", format!("{active} of your {limit} runs are active{before}; the next one starts when one ends."))
     } else {
         ("no_capacity", "It starts as soon as a machine has room for it.".to_owned())

@@ -124,7 +124,8 @@ async fn read(request: Request, max_unpacked: usize) -> Result<Bytes> {
         (MAX_BODY_BYTES, "Request too large")
     };
     let public = request.uri().path().starts_with("/auth");
-    let (limit, max_unpacked) = if public { (MAX_PUBLIC_BYTES, MAX_PUBLIC_BYTES) } else { (limit, max_unpacked) };
+    let (limit, max_unpacked) =
+        if public { (MAX_PUBLIC_BYTES, max_unpacked.min(MAX_PUBLIC_BYTES)) } else { (limit, max_unpacked) };
     let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > limit) {
         return Err(Error::TooLarge(text.into()));

@@ -185,7 +185,7 @@ async fn a_server_that_is_frozen_beyond_its_lease_loses_and_doubles_nothing() {
     let seed = setting("TE_TEST_SEED", uuid::Uuid::new_v4().as_u128() as u64);
     let mut random = Random::new(seed);
     let server =
-        Server::with(Options::default().set("TE_LEASE_S", 2).set("TE_HEARTBEAT_S", 1).set("TE_MAX_RUNS", 6)).await;
+        Server::with(Options::default().set("TE_LEASE_S", 3).set("TE_HEARTBEAT_S", 1).set("TE_MAX_RUNS", 6)).await;
     let admin = server.admin().await;
     let slug = admin.publish_built(&Package::new("counting", COUNTING)).await;
     let ledger = Ledger::new(seed);

@@ -106,7 +106,7 @@ async fn a_waiting_run_is_told_with_its_queue_and_what_happens_comes_as_it_happe
     let (name, data) = next().await;
     assert_eq!(
         (name.as_str(), &data["status"], &data["queue"]["reason"]),
-        ("status", &json!("PENDING"), &json!("no_capacity"))
+        ("status", &json!("PENDING"), &json!("engine_unreachable"))
     );
     admin.patch(&path, &json!({"status": "RUNNING"})).await.expect(200);
     assert_eq!(next().await, ("status".into(), json!({"status": "RUNNING", "progress": 0, "queue": null})));
