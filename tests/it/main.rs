@@ -7,4 +7,5 @@ mod cli;
 mod clients;
 mod contract;
 mod engine;
+mod migrations;
 mod support;
