@@ -46,6 +46,10 @@ impl Place {
         place
     }
 
+    pub fn is_postgres(&self) -> bool {
+        self.database.is_some()
+    }
+
     /// Loads a SQL file into the place's database on PostgreSQL.
     pub fn load(&self, sql: &std::path::Path) {
         let url = &self.env["DATABASE_URL"];
