@@ -71,7 +71,8 @@ pub async fn add(
         other => other.to_string(),
     };
     let (mut text, level) = (as_text(&text), as_text(&level));
-    if !lenient && !(body.is_set("text") && body.is_set("level")) {
+    let complete = body.is_set("text") && body.is_set("level");
+    if !lenient && !complete {
         return Err(Error::invalid("Text and level are required"));
     }
     if text.chars().nth(MAX_CHARS).is_some() {
