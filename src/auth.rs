@@ -19,7 +19,7 @@ use crate::{
 pub struct User {
     pub id: Id,
     pub email: String,
-    /// From the role column; the environment account counts as ADMIN, or SUPERADMIN where the setting says so.
+    /// From the role column; the environment account counts as SUPERADMIN where the setting says so.
     pub role: Role,
     /// The account that containers of the existing server sign in with.
     pub is_environment: bool,
@@ -52,9 +52,9 @@ impl User {
         if self.is_admin() { Viewer::Everything } else { Viewer::Person { id: self.id, role: self.role.as_str() } }
     }
 
-    /// Owners and administrators see an execution; to everybody else it does not exist.
+    /// Owners, administrators and the account of the containers see an execution; to everybody else it does not exist.
     pub fn sees(&self, execution: &store::executions::Execution) -> bool {
-        self.is_admin() || execution.user_id == Some(self.id)
+        self.is_admin() || self.is_environment || execution.user_id == Some(self.id)
     }
 
     /// How events name this caller.

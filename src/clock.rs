@@ -18,6 +18,12 @@ impl Clock {
         chrono::DateTime::from_timestamp_micros(us).unwrap_or_default().naive_utc()
     }
 
+    /// The next whole second: tokens count in those, and one made in this second is older.
+    pub fn next_second(&self) -> Time {
+        let second = self.now().and_utc().timestamp() + 1;
+        chrono::DateTime::from_timestamp(second, 0).unwrap_or_default().naive_utc()
+    }
+
     /// Moves the clock forward (seconds), for tests.
     pub fn advance(&self, seconds: i64) {
         self.offset_us.fetch_add(seconds * 1_000_000, Ordering::Relaxed);
@@ -51,9 +57,4 @@ pub fn parse(text: &str) -> Option<Time> {
                 .find_map(|format| Time::parse_from_str(&mended, format).ok())
         })
         .or_else(|| chrono::NaiveDate::parse_from_str(&mended, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0))
-}
-
-/// The next whole second. Tokens count in whole seconds: those that were made within this one end too.
-pub fn next_second(now: Time) -> Time {
-    chrono::DateTime::from_timestamp(now.and_utc().timestamp() + 1, 0).unwrap_or_default().naive_utc()
 }

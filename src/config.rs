@@ -9,7 +9,7 @@ use std::{
     str::FromStr,
 };
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 /// What flags may say before the environment is asked.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -57,14 +57,10 @@ pub struct Config {
     pub jwt_secret: Option<SecretString>,
     /// `ENVIRONMENT`: dev, test, staging or prod. Default dev.
     pub environment: Environment,
-    /// `API_PUBLIC_URL`: how people reach this server. Default: the address that it listens on.
-    pub public_url: Option<String>,
     /// `CORS_ORIGINS`: comma list of web addresses whose pages may call the API.
     pub cors_origins: Vec<String>,
     /// `API_ENVIRONMENT_USER`: e-mail of the account that containers of the existing server sign in with; lower case.
     pub environment_user: Option<String>,
-    /// `API_ENVIRONMENT_USER_PASSWORD`.
-    pub environment_user_password: Option<SecretString>,
     /// `TE_ENVIRONMENT_USER_SUPERADMIN`: the environment account counts as SUPERADMIN, as on the existing server. Default false.
     pub environment_user_superadmin: bool,
     /// `TE_ADMIN_EMAIL` and `TE_ADMIN_PASSWORD`: create the first SUPERADMIN of an empty installation.
@@ -107,7 +103,7 @@ pub struct Config {
     pub egress_hosts: Option<Vec<String>>,
     /// `MAX_DECOMPRESSED_REQUEST_SIZE`: bytes of an unpacked request body. Default 50 MiB.
     pub max_unpacked_bytes: usize,
-    /// `TE_OBJECTS_SHARED`: the data folder is on a disk that all nodes share. Default false.
+    /// `TE_OBJECTS_SHARED`: the folder `objects` of the data folder is on a disk that all nodes share. Default false.
     pub objects_shared: bool,
     /// What the machine's own package tools are told (`PIP_*`, `UV_*`, proxies, certificates) and what finds programs (`PATH`, `HOME`).
     pub machine: BTreeMap<String, String>,
@@ -173,6 +169,8 @@ impl Config {
                 None
             }
         };
+        // One engine so far; the name is accepted so that a setting that says so is right.
+        r.choice("TE_ENGINE", (), &[("process", ())]);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let machine = r
             .env
@@ -181,7 +179,13 @@ impl Config {
                 let upper = name.to_ascii_uppercase();
                 matches!(
                     upper.as_str(),
-                    "PATH" | "HOME" | "REQUESTS_CA_BUNDLE" | "CURL_CA_BUNDLE" | "SSL_CERT_FILE" | "SSL_CERT_DIR"
+                    "PATH"
+                        | "HOME"
+                        | "XDG_CONFIG_HOME"
+                        | "REQUESTS_CA_BUNDLE"
+                        | "CURL_CA_BUNDLE"
+                        | "SSL_CERT_FILE"
+                        | "SSL_CERT_DIR"
                 ) || upper.starts_with("PIP_")
                     || upper.starts_with("UV_")
                     || upper.ends_with("_PROXY")
@@ -198,12 +202,10 @@ impl Config {
             database_url: r.secret("DATABASE_URL"),
             jwt_secret: jwt_secret.or(secret_key),
             environment,
-            public_url: r.text("API_PUBLIC_URL").map(|url| url.trim_end_matches('/').to_owned()),
             cors_origins: r
                 .list("CORS_ORIGINS")
                 .unwrap_or_else(|| vec!["http://localhost:3000".into(), "http://localhost:8080".into()]),
             environment_user: r.text("API_ENVIRONMENT_USER").map(|email| email.to_lowercase()),
-            environment_user_password: r.secret("API_ENVIRONMENT_USER_PASSWORD"),
             environment_user_superadmin: r.switch("TE_ENVIRONMENT_USER_SUPERADMIN", false),
             admin,
             sandbox: r.choice(
@@ -238,7 +240,13 @@ impl Config {
             objects_shared: r.switch("TE_OBJECTS_SHARED", false),
             machine,
         };
-        if config.heartbeat_s * 3 > config.lease_s && config.heartbeat_s > 1 {
+        for origin in &config.cors_origins {
+            if origin == "*" || origin.parse::<axum::http::HeaderValue>().is_err() {
+                r.errors
+                    .push(format!("CORS_ORIGINS holds {origin:?}; name each origin, such as https://app.example.org."));
+            }
+        }
+        if config.heartbeat_s * 3 > config.lease_s {
             r.errors.push(format!(
                 "TE_HEARTBEAT_S is {} and TE_LEASE_S {}; a lease must last at least three heartbeats.",
                 config.heartbeat_s, config.lease_s
@@ -249,8 +257,9 @@ impl Config {
         {
             r.errors.push("TE_SANDBOX=none and TE_SANDBOX=landlock are refused with ENVIRONMENT=prod.".into());
         }
-        if config.environment == Environment::Prod && config.jwt_secret.is_none() {
-            r.errors.push("JWT_SECRET_KEY must be set with ENVIRONMENT=prod.".into());
+        let key_length = config.jwt_secret.as_ref().map_or(0, |key| key.expose_secret().len());
+        if config.environment == Environment::Prod && key_length < 32 {
+            r.errors.push("With ENVIRONMENT=prod JWT_SECRET_KEY must be set, to 32 characters or more.".into());
         }
         r.report_unknown();
         if r.errors.is_empty() { Ok(config) } else { Err(Errors(r.errors)) }
@@ -258,7 +267,6 @@ impl Config {
 
     /// Whether the database is PostgreSQL.
     pub fn is_postgres(&self) -> bool {
-        use secrecy::ExposeSecret;
         self.database_url.as_ref().is_some_and(|url| url.expose_secret().starts_with("postgres"))
     }
 }

@@ -27,6 +27,9 @@ pub trait Engine: Send + Sync {
     /// `None` if a run needs nothing but the script.
     async fn seal(&self, build: &Build) -> anyhow::Result<Option<String>>;
 
+    /// Whether what `seal` returned can be used in this place: another machine may have built it.
+    fn has(&self, environment: &str) -> bool;
+
     /// What is known of a unit; `None` if this engine has no trace of it.
     async fn find(&self, unit: Unit) -> anyhow::Result<Option<Found>>;
 
@@ -37,7 +40,7 @@ pub trait Engine: Send + Sync {
     /// Asks the unit to end; it ends within seconds. An unknown unit is success.
     async fn stop(&self, unit: Unit) -> anyhow::Result<()>;
 
-    /// Removes what an ended unit has left. An unknown unit is success.
+    /// Removes what an ended unit has left, but for what was sealed. An unknown unit is success.
     async fn forget(&self, unit: Unit) -> anyhow::Result<()>;
 
     /// The units of this engine that live.

@@ -3,11 +3,14 @@
 
 pub mod build_script;
 pub mod run_execution;
+pub mod sweep_units;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
+
+use tokio_util::task::TaskTracker;
 
 use crate::{
     app::{App, DataDir},
@@ -27,6 +30,8 @@ pub const BUILD_SCRIPT: &str = "build_script";
 
 /// How long a worker waits for a wake-up before it looks by itself.
 const POLL: Duration = Duration::from_secs(1);
+/// How often units that nobody waits for are looked for.
+const SWEEP: Duration = Duration::from_secs(60);
 
 /// One worker of this process.
 pub struct Worker {
@@ -35,6 +40,8 @@ pub struct Worker {
     pub id: Id,
     /// The folder of this machine.
     pub data: Arc<DataDir>,
+    /// The jobs that are being driven.
+    driven: TaskTracker,
     used: Mutex<Used>,
 }
 
@@ -66,7 +73,7 @@ impl Drop for Share {
 }
 
 /// A lease as the worker's own monotonic clock sees it: once it has passed, the worker does nothing outside any more.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Lease {
     until: Instant,
     length: Duration,
@@ -89,18 +96,32 @@ impl Lease {
 
 /// Signs on and works until the server stops.
 pub async fn work(app: App, engine: Arc<dyn Engine>, data: Arc<DataDir>) -> anyhow::Result<()> {
-    let worker = Arc::new(Worker { id: Id::ordered(), engine, data, used: Mutex::default(), app });
+    let worker =
+        Arc::new(Worker { id: Id::ordered(), engine, data, driven: TaskTracker::new(), used: Mutex::default(), app });
     let app = &worker.app;
     let boot = Id::random().to_string();
     let new = NewWorker { id: worker.id, node: &worker.data.node, boot: &boot, scope: worker.engine.scope() };
-    store::workers::sign_on(&app.db, &new, app.clock.now()).await?;
+    while let Err(error) = store::workers::sign_on(&app.db, &new, app.clock.now()).await {
+        tracing::warn!(error = format!("{error:#}"), "the worker cannot sign on; it tries again");
+        tokio::select! {
+            () = tokio::time::sleep(POLL) => {}
+            () = app.stop.cancelled() => return Ok(()),
+        }
+    }
     let mut woken = app.woken();
     let mut seen = Instant::now();
+    let mut swept: Option<Instant> = None;
     loop {
         // Interest is registered before the queue is read, so that no wake-up is lost between the two.
         woken.mark_unchanged();
         if let Err(error) = worker.round().await {
             tracing::warn!(error = format!("{error:#}"), "the queue could not be read");
+        }
+        if swept.is_none_or(|at| at.elapsed() >= SWEEP) {
+            swept = Some(Instant::now());
+            if let Err(error) = sweep_units::sweep(&worker).await {
+                tracing::warn!(error = format!("{error:#}"), "units could not be looked through");
+            }
         }
         if seen.elapsed() >= Duration::from_secs(app.config.heartbeat_s) {
             seen = Instant::now();
@@ -114,13 +135,11 @@ pub async fn work(app: App, engine: Arc<dyn Engine>, data: Arc<DataDir>) -> anyh
             () = app.stop.cancelled() => break,
         }
     }
-    Ok(())
-}
-
-/// Gives back what a worker that has stopped still holds, so that the next one goes on at once.
-pub async fn sign_off(app: &App, worker: Id) -> anyhow::Result<()> {
-    store::jobs::release(&app.db, worker, app.clock.now()).await?;
-    store::workers::sign_off(&app.db, worker).await?;
+    // Whoever drives a job stops at the same word; then the leases are given back, so that the next worker goes on at once.
+    worker.driven.close();
+    worker.driven.wait().await;
+    store::jobs::release(&app.db, worker.id, app.clock.now()).await?;
+    store::workers::sign_off(&app.db, worker.id, app.clock.now()).await?;
     Ok(())
 }
 
@@ -135,18 +154,18 @@ impl Worker {
                 Box::pin(async move { run_execution::adopt(&worker, &job, lease).await })
             });
         }
-        if !self.has_room_on_disk() {
-            return Ok(());
-        }
-        while self.used().runs < self.app.config.max_runs {
-            let Some(taken) = dispatch::next(&self.app, &self.claim(), self.free()).await? else { break };
+        let room = self.has_room_on_disk();
+        loop {
+            let fits = room && self.used().runs < self.app.config.max_runs;
+            let free = if fits { self.free() } else { Free::NOTHING };
+            let Some(taken) = dispatch::next(&self.app, &self.claim(), free).await? else { break };
             let Taken::Run { job, attempt, credential, cpu_nanos, memory_bytes } = taken else { continue };
             let share = self.share(Used { runs: 1, builds: 0, cpu_nanos, memory_bytes });
             self.spawn(share, move |worker, lease| {
                 Box::pin(async move { run_execution::begin(&worker, &job, attempt, credential, lease).await })
             });
         }
-        while self.used().builds < self.app.config.max_builds {
+        while room && self.used().builds < self.app.config.max_builds {
             let Some(job) = store::jobs::claim(&self.app.db, BUILD_SCRIPT, true, &self.claim()).await? else { break };
             let share = self.share(Used { builds: 1, ..Used::default() });
             self.spawn(share, move |worker, lease| {
@@ -178,7 +197,7 @@ impl Worker {
         F: FnOnce(Arc<Worker>, Lease) -> futures::future::BoxFuture<'static, anyhow::Result<()>> + Send + 'static,
     {
         let worker = self.clone();
-        self.app.tasks.spawn(async move {
+        self.driven.spawn(async move {
             let lease = Lease::new(Duration::from_secs(worker.app.config.lease_s));
             if let Err(error) = drive(worker.clone(), lease).await {
                 // The lease passes, and the job is claimed again.
@@ -205,8 +224,14 @@ impl Worker {
     fn free(&self) -> Free {
         let used = self.used();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let cpu = i64::try_from(cores).unwrap_or(1) * 1_000_000_000;
-        Free { cpu_nanos: cpu - used.cpu_nanos, memory_bytes: memory_bytes() / 10 * 8 - used.memory_bytes }
+        let all_cpu_nanos = i64::try_from(cores).unwrap_or(1) * 1_000_000_000;
+        let all_memory_bytes = memory_bytes() / 10 * 8;
+        Free {
+            cpu_nanos: all_cpu_nanos - used.cpu_nanos,
+            memory_bytes: all_memory_bytes - used.memory_bytes,
+            all_cpu_nanos,
+            all_memory_bytes,
+        }
     }
 
     fn has_room_on_disk(&self) -> bool {

@@ -31,14 +31,20 @@ pub fn own() -> Vec<IpAddr> {
         .collect()
 }
 
+/// A public address that is the host of every machine at Azure, and tells it secrets.
+const AZURE: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
+
 fn refused_v4(address: Ipv4Addr) -> bool {
-    let [a, b, ..] = address.octets();
+    if address == AZURE {
+        return true;
+    }
+    let [a, b, c, _] = address.octets();
     match a {
         0 | 10 | 127 | 224.. => true,
         100 => (64..128).contains(&b),
         169 => b == 254,
         172 => (16..32).contains(&b),
-        192 => b == 168,
+        192 => b == 168 || (b == 0 && c == 0),
         _ => false,
     }
 }

@@ -1,6 +1,6 @@
 //! The server as a whole: opens what it needs, listens, works, and stops without cutting anybody off.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use secrecy::{ExposeSecret, SecretString};
@@ -31,6 +31,10 @@ pub struct Server {
 impl Server {
     /// Opens folder and database and brings the schema up to date.
     pub async fn open(config: Config, data: Arc<DataDir>, migrate: bool) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            config.jwt_secret.is_some() || !config.is_postgres(),
+            "JWT_SECRET_KEY must be set: with PostgreSQL every node has to sign with the same key."
+        );
         let db = open_database(&config, &data, migrate).await?;
         let app = App::new(config, db, &data)?;
         first_account(&app).await?;
@@ -86,20 +90,20 @@ impl Server {
 pub async fn open_database(config: &Config, data: &DataDir, migrate: bool) -> anyhow::Result<Db> {
     let file = data.path.join("trends-earth.db");
     let timeout = Duration::from_secs(config.statement_timeout_s);
-    let db = match &config.database_url {
-        Some(url) => Db::open(url.expose_secret(), timeout).await?,
-        None => {
-            keep_a_copy(&file).await?;
-            Db::open_sqlite(&file).await?
-        }
-    };
+    let url = config
+        .database_url
+        .as_ref()
+        .map_or_else(|| format!("sqlite://{}", file.display()), |url| url.expose_secret().to_owned());
+    if let Some(path) = url.strip_prefix("sqlite://") {
+        keep_a_copy(Path::new(path)).await?;
+    }
+    let db = Db::open(&url, timeout).await?;
     let pending = db.pending().await?;
     if pending.is_empty() {
         return Ok(db);
     }
-    let empty = pending.iter().any(|step| step.starts_with("0001"));
     anyhow::ensure!(
-        migrate || empty || matches!(db, Db::Sqlite { .. }),
+        migrate || db.is_empty().await?,
         "The database is not up to date; run `trends-earth migrate` first. Pending: {}",
         pending.join(", ")
     );
@@ -108,7 +112,7 @@ pub async fn open_database(config: &Config, data: &DataDir, migrate: bool) -> an
 }
 
 /// Before a newer release changes a SQLite file, the file is copied beside itself; the last two copies are kept.
-async fn keep_a_copy(file: &std::path::Path) -> anyhow::Result<()> {
+async fn keep_a_copy(file: &Path) -> anyhow::Result<()> {
     if !file.exists() {
         return Ok(());
     }
@@ -176,7 +180,7 @@ pub async fn create_user(app: &App, email: &str, name: &str, role: Role, passwor
 }
 
 /// Hears from other nodes, by PostgreSQL's notices, that there may be something to do. Only a hint: workers look by themselves too.
-async fn listen(app: App, pool: sqlx::PgPool) {
+pub async fn listen(app: App, pool: sqlx::PgPool) {
     loop {
         let heard = async {
             let mut listener = sqlx::postgres::PgListener::connect_with(&pool).await?;

@@ -15,7 +15,7 @@ use super::extract::{
 use crate::{
     app::App,
     auth::{User, passwords, tokens},
-    clock::{after, next_second},
+    clock::after,
     error::{Error, Result},
     store::{self, Id, refresh_tokens::NewRefreshToken},
 };
@@ -128,6 +128,15 @@ async fn issue_refresh(app: &App, user: Id, parts: &Parts) -> Result<String> {
     Ok(token)
 }
 
+/// The forms in which a refresh token may be stored: its digest, or itself where the existing server made it. What looks
+/// like a digest is never taken for a token: a reader of the database must not be able to sign in with what he reads.
+fn stored(token: &str) -> [String; 2] {
+    let digest = tokens::digest(token);
+    let looks_like_digest = token.len() == digest.len() && token.bytes().all(|b| b.is_ascii_hexdigit());
+    let clear = if looks_like_digest { digest.clone() } else { token.to_owned() };
+    [digest, clear]
+}
+
 /// Trades a refresh token for a new access token; `?rotate=true` for a new refresh token too.
 #[utoipa::path(post, path = "/auth/refresh", tag = "auth", security(()),
     responses((status = 200, body = Session), (status = 400, body = super::ErrorBody), (status = 401, body = super::ErrorBody)))]
@@ -141,16 +150,17 @@ async fn refresh(
         return Err(refused(StatusCode::BAD_REQUEST, "Refresh token is required"));
     };
     let token = token.replace('\0', "");
-    let digest = tokens::digest(&token);
-    // Tokens of the existing server are stored in clear.
-    let stored = [digest.as_str(), token.as_str()];
+    let stored = stored(&token);
+    let stored = [stored[0].as_str(), stored[1].as_str()];
     let now = app.clock.now();
-    let user = store::refresh_tokens::touch(&app.db, stored, now)
-        .await?
-        .ok_or_else(|| unauthorized("Invalid or expired refresh token"))?;
+    let dead = || unauthorized("Invalid or expired refresh token");
+    let user = store::refresh_tokens::touch(&app.db, stored, now).await?.ok_or_else(dead)?;
     let next = if query.is_on("rotate") {
         let mut tx = app.db.begin().await?;
-        store::refresh_tokens::revoke(&mut tx, user, stored).await?;
+        // Of two that rotate one token at one time, the second finds it ended.
+        if !store::refresh_tokens::revoke(&mut tx, user, stored).await? {
+            return Err(dead());
+        }
         tx.commit().await?;
         issue_refresh(&app, user, &parts).await?
     } else {
@@ -168,8 +178,8 @@ async fn logout(State(app): State<App>, user: User, body: Result<MaybeJson>) -> 
     let mut tx = app.db.begin().await?;
     store::revocations::insert(&mut tx, &user.token.jti, after(expires_at, 60)).await?;
     if let Some(token) = refresh {
-        let token = token.replace('\0', "");
-        store::refresh_tokens::revoke(&mut tx, user.id, [&tokens::digest(&token), &token]).await?;
+        let stored = stored(&token.replace('\0', ""));
+        store::refresh_tokens::revoke(&mut tx, user.id, [&stored[0], &stored[1]]).await?;
     }
     tx.commit().await?;
     Ok(Json(Message { msg: "Successfully logged out".into() }))
@@ -180,7 +190,7 @@ async fn logout(State(app): State<App>, user: User, body: Result<MaybeJson>) -> 
 async fn logout_all(State(app): State<App>, user: User) -> Result<Json<Message>> {
     let mut tx = app.db.begin().await?;
     let n = store::refresh_tokens::revoke_all(&mut tx, user.id).await?;
-    store::users::end_tokens(&mut tx, user.id, next_second(app.clock.now())).await?;
+    store::users::end_tokens(&mut tx, user.id, app.clock.next_second()).await?;
     tx.commit().await?;
     Ok(Json(Message { msg: format!("Successfully logged out from {n} devices") }))
 }

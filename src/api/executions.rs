@@ -350,7 +350,10 @@ async fn request_cancel(
     user: User,
     path: ExecutionPath,
 ) -> Result<(StatusCode, Json<Data<Cancellation>>)> {
-    find(&app, &user, path.0, false, false).await?;
+    let execution = find(&app, &user, path.0, false, false).await?;
+    if !user.is_admin() && execution.user_id != Some(user.id) {
+        return Err(Error::not_found("Ticket Not Found"));
+    }
     let (execution, previous) = cancel::request(&app, &user, path.0).await?;
     let details = json!({
         "execution_id": execution.id, "previous_status": previous, "new_status": execution.status,

@@ -29,8 +29,8 @@ use crate::{
     store::{self, Id, script_logs::After},
 };
 
-/// Lines that are read at one time.
-const BATCH: i64 = 500;
+/// Lines that are read at one time: all that a reader who does not read costs is these.
+const BATCH: i64 = 100;
 /// How often token and right are checked again.
 const CHECK: Duration = Duration::from_secs(30);
 

@@ -133,10 +133,15 @@ pub async fn glance(app: &App, source: Source) -> sqlx::Result<Glance> {
                 progress: row.and_then(|(_, progress)| progress),
             }
         }
-        Source::Script(id) => Glance {
-            newest: store::script_logs::newest(&app.db, id).await?,
-            status: store::scripts::get(&app.db, id).await?.map(|script| script.status),
-            progress: None,
-        },
+        Source::Script(id) => {
+            let script = store::scripts::get(&app.db, id).await?;
+            // The row keeps the status of the build before until the new one begins; a reader waits for the new one.
+            let build = store::script_versions::newest(&app.db, id).await?;
+            Glance {
+                newest: store::script_logs::newest(&app.db, id).await?,
+                status: script.map(|script| build.map_or(script.status, |build| build.status)),
+                progress: None,
+            }
+        }
     })
 }

@@ -1,16 +1,23 @@
 //! Password hashes: Argon2id for new ones, werkzeug's scrypt and pbkdf2 of the existing server verified
 //! (contract/auth-users.md 4.4). Hashing runs off the async threads and a bounded number at once.
 
+use std::time::Duration;
+
 use argon2::Argon2;
 use pbkdf2::hmac::{Hmac, KeyInit};
 use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
+
+use crate::error::{Error, Result};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 
 /// Passwords longer than this (bytes) are refused before they are hashed.
 pub const MAX_BYTES: usize = 1_024;
+
+/// How long a sign-in waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A hash that no password matches; an unknown account costs as much time as a known one.
 const NOBODY: &str =
@@ -34,8 +41,15 @@ impl Hasher {
     }
 
     /// Whether the password fits the stored hash; without one, takes as long and says no.
-    pub async fn verify(&self, password: String, stored: Option<String>) -> anyhow::Result<bool> {
-        let _slot = self.slots.acquire().await?;
+    ///
+    /// # Errors
+    /// 503 if so many sign in that it would have to wait for long.
+    pub async fn verify(&self, password: String, stored: Option<String>) -> Result<bool> {
+        let Ok(slot) = tokio::time::timeout(PATIENCE, self.slots.acquire()).await else {
+            let detail = "Too many people sign in at this moment; try again soon.".to_owned();
+            return Err(Error::Unavailable { detail, code: "overloaded", retry_after: 5 });
+        };
+        let _slot = slot.map_err(anyhow::Error::from)?;
         Ok(tokio::task::spawn_blocking(move || match stored {
             Some(stored) => verify(&password, &stored),
             None => {
@@ -43,7 +57,8 @@ impl Hasher {
                 false
             }
         })
-        .await?)
+        .await
+        .map_err(anyhow::Error::from)?)
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -54,6 +55,7 @@ struct Api {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     telemetry::start("error");
     let mut config = Config::from_process(&flags(args.data_dir))?;
+    serve::check_address(&config)?;
     let data = Arc::new(DataDir::open(&config.data_dir)?);
     let listener = match TcpListener::bind(config.listen).await {
         Ok(listener) => listener,
@@ -137,14 +139,13 @@ async fn engine(config: &mut Config, data: &DataDir) -> anyhow::Result<Arc<dyn E
 async fn tell(base: &str, password: &str, data: &Path) -> anyhow::Result<bool> {
     let api = Api::sign_in(base, password).await?;
     let mut example = EXAMPLE;
-    let (mut script, after) = api.publish(example).await?;
-    let mut built = api.build_log(&script, after).await?;
+    let (mut script, mut last) = api.publish(example).await?;
+    let mut built = api.build_log(&script, last).await?;
     if let Some(error) = built.take_if(|error| error.contains(crate::engine::process::environment::NO_ANSWER)) {
         say(&format!("{error} The example {WITHOUT_PACKAGES}, which needs no package, runs instead."));
         example = WITHOUT_PACKAGES;
-        let published = api.publish(example).await?;
-        script = published.0;
-        built = api.build_log(&script, published.1).await?;
+        (script, last) = api.publish(example).await?;
+        built = api.build_log(&script, last).await?;
     }
     if let Some(error) = built {
         anyhow::bail!("the example {example} could not be built: {error}");
@@ -220,12 +221,13 @@ impl Api {
         Ok(read(answer).await?["data"].take())
     }
 
-    /// Publishes an example, anew or as it stands; returns its slug and the id of its last build line so far.
+    /// Publishes an example, anew or as it stands; returns its slug, and the last line of its log before.
     async fn publish(&self, name: &str) -> anyhow::Result<(String, i64)> {
         let files = package::example(name);
         let part = multipart::Part::bytes(package::pack(&files)?).file_name(format!("{name}.tar.gz"));
         let form = multipart::Form::new().part("file", part);
         let log = self.get(&format!("/api/v1/script/{name}/log")).await;
+        let last = log.as_ref().ok().and_then(|lines| lines.as_array()?.last()?["id"].as_i64()).unwrap_or(0);
         let request = if log.is_ok() {
             say(&format!("\nPublishing {name} again"));
             self.http.patch(format!("{}/api/v1/script/{name}", self.base))
@@ -236,27 +238,20 @@ impl Api {
         let script = read(request.bearer_auth(&self.token).multipart(form).send().await?).await?;
         let slug = script["data"]["slug"].as_str().context("the answer names the script")?.to_owned();
         self.post(&format!("/api/v1/script/{slug}/publish"), &json!({})).await?;
-        let last = log.ok().and_then(|lines| lines.as_array()?.last()?["id"].as_i64());
-        Ok((slug, last.unwrap_or(0)))
+        Ok((slug, last))
     }
 
-    /// Shows the build log behind a line as it comes; the error of a build that failed.
-    async fn build_log(&self, script: &str, mut after: i64) -> anyhow::Result<Option<String>> {
-        loop {
-            let url = format!("{}/api/v1/script/{script}/log/stream?last-id={after}", self.base);
-            let mut events = self.http.get(url).bearer_auth(&self.token).send().await?.bytes_stream().eventsource();
-            while let Some(Ok(event)) = events.next().await {
-                let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
-                match event.event.as_str() {
-                    "log" => {
-                        after = data["id"].as_i64().unwrap_or(after);
-                        say(&format!("  {}", data["text"].as_str().unwrap_or("")));
-                    }
-                    "end" => return Ok(data["build_error"].as_str().map(str::to_owned)),
-                    _ => {}
+    /// Shows the build log as it comes; the error of a build that failed.
+    async fn build_log(&self, script: &str, after: i64) -> anyhow::Result<Option<String>> {
+        let path = format!("/api/v1/script/{script}/log/stream");
+        let end = self
+            .follow(&path, after, |event, data| {
+                if event == "log" {
+                    say(&format!("  {}", data["text"].as_str().unwrap_or("")));
                 }
-            }
-        }
+            })
+            .await?;
+        Ok(end["build_error"].as_str().map(str::to_owned))
     }
 
     /// Shows log lines and progress of a run as they come, to its end.
@@ -268,28 +263,37 @@ impl Api {
             bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
         }
         let tell = |text: &str| if bar.is_hidden() { say(text) } else { bar.println(plain(text)) };
-        let mut after = 0;
+        let end = self
+            .follow(&format!("/api/v1/execution/{id}/log/stream"), 0, |event, data| match event {
+                "log" => {
+                    let level = data["level"].as_str().unwrap_or("");
+                    tell(&format!("  {level:<8} {}", data["text"].as_str().unwrap_or("")));
+                }
+                "progress" if bar.is_hidden() => say(&format!("  {:>3} %", data["progress"])),
+                "progress" => bar.set_position(data["progress"].as_u64().unwrap_or(0)),
+                "status" => bar.set_message(data["status"].as_str().unwrap_or("").to_owned()),
+                _ => {}
+            })
+            .await?;
+        bar.finish_and_clear();
+        Ok(end)
+    }
+
+    /// Hears a live stream to its end, through lost connections; the data of its `end`.
+    async fn follow(&self, path: &str, mut after: i64, mut hear: impl FnMut(&str, &Value)) -> anyhow::Result<Value> {
         loop {
-            let url = format!("{}/api/v1/execution/{id}/log/stream?last-id={after}", self.base);
-            let mut events = self.http.get(url).bearer_auth(&self.token).send().await?.bytes_stream().eventsource();
+            let url = format!("{}{path}?last-id={after}", self.base);
+            let answer = self.http.get(url).bearer_auth(&self.token).send().await?.error_for_status()?;
+            let mut events = answer.bytes_stream().eventsource();
             while let Some(Ok(event)) = events.next().await {
                 let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
-                match event.event.as_str() {
-                    "log" => {
-                        after = data["id"].as_i64().unwrap_or(after);
-                        let level = data["level"].as_str().unwrap_or("");
-                        tell(&format!("  {level:<8} {}", data["text"].as_str().unwrap_or("")));
-                    }
-                    "progress" if bar.is_hidden() => say(&format!("  {:>3} %", data["progress"])),
-                    "progress" => bar.set_position(data["progress"].as_u64().unwrap_or(0)),
-                    "status" => bar.set_message(data["status"].as_str().unwrap_or("").to_owned()),
-                    "end" => {
-                        bar.finish_and_clear();
-                        return Ok(data);
-                    }
-                    _ => {}
+                after = event.id.parse().unwrap_or(after);
+                hear(&event.event, &data);
+                if event.event == "end" {
+                    return Ok(data);
                 }
             }
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
 }

@@ -106,7 +106,15 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn follow(engine: &Process, unit: Unit, mut hear: impl FnMut(Word)) -> anyhow::Result<End> {
     let mut offset = 0;
     loop {
-        let News { entries, offset: next, end } = engine.follow(unit, offset).await?;
+        let News { entries, offset: next, end } = tokio::select! {
+            news = engine.follow(unit, offset) => news?,
+            // The unit would go on without us; its end is waited for, and told.
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted?;
+                engine.stop(unit).await?;
+                continue;
+            }
+        };
         entries.into_iter().for_each(|entry| hear(entry.word));
         offset = next;
         if let Some(end) = end {

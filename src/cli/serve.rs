@@ -15,7 +15,8 @@ use crate::{
     engine::{Engine, process::Process},
     jobs,
     server::{self, Server},
-    store, telemetry,
+    store::{self, Db},
+    telemetry,
 };
 
 #[derive(Debug, clap::Args)]
@@ -42,7 +43,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = Config::from_process(&args.flags)?;
     let data = Arc::new(DataDir::open(&config.data_dir)?);
     let listener = listen(&config).await?;
-    let server = Server::open(config, data, args.migrate).await?;
+    let on_sqlite = !config.is_postgres();
+    let server = Server::open(config, data, args.migrate || on_sqlite).await?;
     let address = listener.local_addr()?;
     if store::users::none(&server.app.db).await? {
         say(&format!(
@@ -81,6 +83,9 @@ pub async fn work(args: WorkerArgs) -> anyhow::Result<ExitCode> {
     let server = Server::open(config, data.clone(), false).await?;
     let app = server.app;
     stop_on_signals(&app)?;
+    if let Db::Postgres(pool) = &app.db {
+        app.tasks.spawn(server::listen(app.clone(), pool.clone()));
+    }
     say(&format!("Trends.Earth {} works on {}", env!("CARGO_PKG_VERSION"), engine.scope()));
     jobs::work(app.clone(), engine, data).await?;
     app.tasks.close();
@@ -88,7 +93,8 @@ pub async fn work(args: WorkerArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
+/// With less than a sandbox the server speaks to nobody but this machine.
+pub fn check_address(config: &Config) -> anyhow::Result<()> {
     if matches!(config.sandbox, SandboxSetting::Landlock | SandboxSetting::None) {
         anyhow::ensure!(
             config.listen.ip().is_loopback(),
@@ -96,6 +102,11 @@ async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
             config.listen
         );
     }
+    Ok(())
+}
+
+async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
+    check_address(config)?;
     TcpListener::bind(config.listen).await.with_context(|| {
         format!("cannot listen on {}; is another server there? Choose another port with --listen", config.listen)
     })
@@ -143,6 +154,7 @@ pub fn stop_on_signals(app: &App) -> anyhow::Result<()> {
 pub async fn app(flags: &Flags) -> anyhow::Result<(App, DataDir)> {
     let config = Config::from_process(flags)?;
     let data = DataDir::visit(&config.data_dir)?;
+    // A server may be living on this database: bringing it up to date is not for a command like this.
     let db = server::open_database(&config, &data, false).await?;
     Ok((App::new(config, db, &data)?, data))
 }

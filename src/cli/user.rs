@@ -11,7 +11,6 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{flags, say, serve};
 use crate::{
-    clock::next_second,
     server,
     store::{self, users::Role as Level},
 };
@@ -88,7 +87,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             );
             let hash = app.hasher.hash(password.expose_secret().to_owned()).await?;
             let mut tx = app.db.begin().await?;
-            store::users::set_password(&mut tx, id, &hash, next_second(app.clock.now())).await?;
+            store::users::set_password(&mut tx, id, &hash, app.clock.next_second()).await?;
             store::refresh_tokens::revoke_all(&mut tx, id).await?;
             tx.commit().await?;
             say("The password is changed; all sessions of the account have ended.");

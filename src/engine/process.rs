@@ -92,6 +92,7 @@ impl Process {
             python::find(setting.as_deref(), OsStr::new(path), home)
         })
         .await??;
+        cgroup::make_room();
         let program = keeper::this_program().context("this program's own file is not found")?;
         let runtime = lay_out(&data.join("runtime"))?;
         let uid_base = nix::unistd::geteuid().is_root().then_some(config.run_uid_base);
@@ -160,8 +161,8 @@ impl Process {
 
     fn gate(&self, network: Network) -> Option<Gate> {
         match network {
-            Network::None => None,
-            Network::Https | Network::Full => Some(Gate {
+            Network::None | Network::Full => None,
+            Network::Https => Some(Gate {
                 ports: vec![HTTPS],
                 hosts: self.egress_hosts.clone(),
                 trusted: Vec::new(),
@@ -189,6 +190,24 @@ impl Process {
         let mut env = unit::environment();
         env.insert("EXECUTION_ID".into(), run.execution.to_string());
         env.insert("ENV".into(), "prod".into());
+        // Where a sandbox has no file system of its own, the keeper exchanges these for the paths outside.
+        for (name, path) in [
+            ("TE_SCRIPT", "/script"),
+            ("TE_PARAMS", "/te/params.json"),
+            ("TE_JOURNAL", "/te/journal.ndjson"),
+            ("TE_OUT", "/te/out"),
+        ] {
+            env.insert(name.into(), path.into());
+        }
+        let gate = self.gate(run.limits.network);
+        if gate.is_some() {
+            env.extend(environment::proxies());
+            if let Some(bundle) = &self.index.bundle {
+                let (bind, names) = environment::certificates(bundle);
+                binds.push(bind);
+                env.extend(names);
+            }
+        }
         env.insert("OMP_NUM_THREADS".into(), cores.clone());
         env.insert("OPENBLAS_NUM_THREADS".into(), cores);
         if !run.uses_gee {
@@ -204,7 +223,7 @@ impl Process {
             binds,
             cwd: "/work".into(),
             limits: run.limits.clone(),
-            gate: self.gate(run.limits.network),
+            gate,
             output: Output::File,
             journal_bytes: self.log_max_bytes.saturating_mul(4),
             output_bytes: 10 << 20,
@@ -221,13 +240,13 @@ impl Process {
     }
 
     /// Where a build makes its environment, before it has its place.
-    fn fresh(&self, build: &Build) -> PathBuf {
-        self.data.join("builds").join(format!("{}.env", build.version))
+    fn fresh(&self, version: Id) -> PathBuf {
+        self.data.join("builds").join(format!("{version}.env"))
     }
 
     /// What a build unit reads.
-    fn inputs(&self, build: &Build) -> PathBuf {
-        self.data.join("builds").join(format!("{}.in", build.version))
+    fn inputs(&self, version: Id) -> PathBuf {
+        self.data.join("builds").join(format!("{version}.in"))
     }
 }
 
@@ -260,7 +279,7 @@ impl Engine for Process {
             // The packages are there already: only the script's own code is left to check.
             requirements = Requirements::default();
         }
-        let (fresh, inputs) = (self.fresh(build), self.inputs(build));
+        let (fresh, inputs) = (self.fresh(build.version), self.inputs(build.version));
         for old in [&folder, &fresh, &inputs] {
             environment::remove_tree(old)?;
         }
@@ -294,28 +313,31 @@ impl Engine for Process {
 
     async fn seal(&self, build: &Build) -> anyhow::Result<Option<String>> {
         let (_, _, key) = self.key(build)?;
-        let (fresh, inputs) = (self.fresh(build), self.inputs(build));
-        let Some(key) = key else {
-            environment::remove_tree(&inputs)?;
-            return Ok(None);
-        };
-        let target = self.environment(&key);
-        tokio::task::spawn_blocking(move || -> anyhow::Result<()> {
-            if !target.is_dir() {
-                environment::seal(&fresh, &target)?;
-            }
-            environment::remove_tree(&fresh)?;
-            Ok(environment::remove_tree(&inputs)?)
-        })
-        .await??;
+        let Some(key) = key else { return Ok(None) };
+        let (fresh, target) = (self.fresh(build.version), self.environment(&key));
+        if !target.is_dir() {
+            tokio::task::spawn_blocking(move || environment::seal(&fresh, &target)).await??;
+        }
         Ok(Some(key))
+    }
+
+    fn has(&self, environment: &str) -> bool {
+        self.environment(environment).is_dir()
     }
 
     async fn forget(&self, unit: Unit) -> anyhow::Result<()> {
         let folder = self.folder(unit);
-        if !keeper::is_alive(&folder) {
-            tokio::task::spawn_blocking(move || environment::remove_tree(&folder)).await??;
+        if keeper::is_alive(&folder) {
+            return Ok(());
         }
+        let beside = match unit {
+            Unit::Execution(_) => Vec::new(),
+            Unit::Build(version) => vec![self.fresh(version), self.inputs(version)],
+        };
+        tokio::task::spawn_blocking(move || {
+            beside.iter().chain([&folder]).try_for_each(|path| environment::remove_tree(path))
+        })
+        .await??;
         Ok(())
     }
 

@@ -8,7 +8,8 @@ use crate::{
     app::App,
     auth::User,
     error::{Error, Result},
-    store::{self, Id, executions::Execution, logs::Line},
+    jobs,
+    store::{self, Id, executions::Execution, jobs::NewJob, logs::Line},
 };
 
 /// Asks for the end; returns the execution and the state that it was in before.
@@ -24,6 +25,10 @@ pub async fn request(app: &App, user: &User, id: Id) -> Result<(Execution, Statu
     }
     report::advance(&mut tx, id, current, Status::Cancelling, None, &By::new(user.actor(), "cancel_requested"), now)
         .await?;
+    // An execution of the existing server has no job of ours yet, nor has a run that somebody reported on before it was
+    // given to a worker; this one ends it. A job that is there already stays the only one.
+    let job = NewJob { kind: jobs::RUN_EXECUTION, subject: id, unique_key: Some(format!("run:{id}")) };
+    store::jobs::insert(&mut tx, &job, now).await?;
     let line = Line { level: "INFO".into(), text: "Cancellation requested by user".into(), at: now };
     store::logs::insert(&mut tx, id, &[line]).await?;
     let execution =

@@ -11,7 +11,7 @@ use crate::{
     app::App,
     auth::tokens,
     store::{
-        self, Id, Tx,
+        self, Id, Time, Tx,
         jobs::{Claim, Free, Job, Waiting},
     },
 };
@@ -76,18 +76,24 @@ async fn take(app: &App, tx: &mut Tx, waiting: &Waiting, claim: &Claim<'_>) -> a
             return Ok(Some(Taken::Cancelled));
         }
     }
-    let attempt = store::runs::dispatch(tx, waiting.execution, claim.scope, claim.now).await?;
-    let credential = tokens::random(32);
-    store::credentials::replace(tx, waiting.execution, attempt, &tokens::digest(&credential)).await?;
+    let (attempt, credential) = self::attempt(tx, waiting.execution, claim.scope, claim.now).await?;
     let by = By { actor, cause: "dispatched", message: Some(format!("attempt {attempt} on {}", claim.scope)) };
     report::advance(tx, waiting.execution, status, Status::Ready, None, &by, claim.now).await?;
     Ok(Some(Taken::Run {
         job,
         attempt,
-        credential: SecretString::from(credential),
+        credential,
         cpu_nanos: waiting.cpu_reservation,
         memory_bytes: waiting.memory_reservation,
     }))
+}
+
+/// Gives a run a place, a new attempt and a new credential; words of an earlier attempt change nothing from now on.
+pub async fn attempt(tx: &mut Tx, execution: Id, scope: &str, now: Time) -> anyhow::Result<(i32, SecretString)> {
+    let attempt = store::runs::dispatch(tx, execution, scope, now).await?;
+    let credential = tokens::random(32);
+    store::credentials::replace(tx, execution, attempt, &tokens::digest(&credential)).await?;
+    Ok((attempt, SecretString::from(credential)))
 }
 
 /// How events name a worker.

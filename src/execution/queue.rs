@@ -13,7 +13,7 @@ pub struct Queue {
     /// Waiting runs that come before it, at most 1,000.
     pub ahead: i64,
     pub position: i64,
-    /// user_limit or no_capacity.
+    /// user_limit, no_capacity or engine_unreachable.
     pub reason: &'static str,
     pub message: String,
     pub waiting_since: Option<chrono::NaiveDateTime>,
@@ -26,8 +26,13 @@ pub async fn explain(app: &App, execution: &Execution) -> sqlx::Result<Option<Qu
     let profile = store::users::profile(&app.db, user).await?;
     let role = Role::of(profile.as_ref().and_then(|p| p.role.as_deref()));
     let limit = profile.and_then(|p| p.max_concurrent_executions).map_or(app.config.max_runs_per_user, i64::from);
-    let (reason, message) = if role < Role::Admin && active + own >= limit {
-        ("user_limit", format!("{active} of your {limit} runs are active; the next one starts when one ends."))
+    let since =
+        app.clock.now() - chrono::TimeDelta::seconds(i64::try_from(app.config.lease_s).unwrap_or(i64::MAX / 1_000));
+    let (reason, message) = if !store::workers::any_since(&app.db, since).await? {
+        ("engine_unreachable", "No worker is there at present; the run starts when one is back.".to_owned())
+    } else if role < Role::Admin && active + own >= limit {
+        let before = if own > 0 { format!(" and {own} wait before this one") } else { String::new() };
+        ("user_limit", format!("{active} of your {limit} runs are active{before}; the next one starts when one ends."))
     } else {
         ("no_capacity", "It starts as soon as a machine has room for it.".to_owned())
     };

@@ -27,6 +27,13 @@ pub struct Wishes {
 
 /// Accepts a run of a script that the caller may see.
 pub async fn submit(app: &App, user: &User, script: &Script, params: &Json, wishes: &Wishes) -> Result<Execution> {
+    if matches!(script.compute_type.as_str(), "batch" | "openeo") {
+        let kind = &script.compute_type;
+        return Err(Error::invalid(format!(
+            "Script {} needs the engine {kind}, which this server does not have.",
+            script.slug
+        )));
+    }
     let version = version(app, script, wishes).await?;
     let now = app.clock.now();
     let id = Id::random();
@@ -42,7 +49,12 @@ pub async fn submit(app: &App, user: &User, script: &Script, params: &Json, wish
     }
     let active = store::executions::active(&mut tx, user.id).await? + waiting;
     let queued = slots.is_some_and(|slots| active >= slots);
-    store::executions::insert(&mut tx, &NewExecution { id, script: script.id, user: user.id, params }, now).await?;
+    let new = NewExecution { id, script: script.id, user: user.id, params };
+    store::executions::insert(&mut tx, &new, now).await.map_err(|error| {
+        // The script was deleted since it was looked up.
+        let gone = error.as_database_error().is_some_and(|e| e.is_foreign_key_violation());
+        if gone { Error::not_found(format!("Script with id {} does not exist", wishes.script)) } else { error.into() }
+    })?;
     store::executions::insert_flag(&mut tx, id, wishes.is_plugin_execution).await?;
     store::runs::insert(&mut tx, id, version.id, queued.then_some(now)).await?;
     let by = By::new(user.actor(), "submitted");

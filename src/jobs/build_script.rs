@@ -92,7 +92,18 @@ impl Builder<'_> {
                     Err(error) => tracing::warn!(error = format!("{error:#}"), "no heartbeat"),
                 },
                 news = self.worker.engine.follow(self.unit(), self.memory.offset) => {
-                    if self.tell(news?).await? { return Ok(()) }
+                    let before = self.memory.clone();
+                    match self.tell(news?).await {
+                        Ok(false) => {}
+                        Ok(true) => return Ok(()),
+                        Err(error) if self.lease.has_passed() => return Err(error),
+                        // Nothing was stored, and the same news come again.
+                        Err(error) => {
+                            self.memory = before;
+                            tracing::warn!(error = format!("{error:#}"), "a build's words could not be stored yet");
+                            tokio::time::sleep(Duration::from_millis(500)).await;
+                        }
+                    }
                 }
             }
         }
@@ -107,6 +118,7 @@ impl Builder<'_> {
         if !store::jobs::hold(&mut tx, self.job, self.worker.lease_until()).await? {
             return Ok(false);
         }
+        store::scripts::lock(&mut tx, self.version.script_id).await?;
         if !store::script_versions::set_status(&mut tx, self.version.id, "BUILDING", None, None, now).await? {
             store::jobs::finish(&mut tx, self.job, None, now).await?;
             tx.commit().await?;
@@ -150,6 +162,11 @@ impl Builder<'_> {
             let mut tx = app.db.begin().await?;
             if !store::jobs::hold(&mut tx, self.job, self.worker.lease_until()).await? {
                 return Ok(true);
+            }
+            if !store::scripts::lock(&mut tx, self.version.script_id).await? {
+                drop(tx);
+                self.worker.engine.stop(self.unit()).await?;
+                return forget(self.worker, self.job).await.map(|()| true);
             }
             if let Some(last) = lines.iter().rev().find(|line| !line.trim().is_empty()) {
                 self.memory.last = last.chars().take(2_000).collect();
@@ -229,13 +246,14 @@ impl Builder<'_> {
         if !store::jobs::hold(&mut tx, self.job, self.worker.lease_until()).await? {
             return Ok(());
         }
+        store::scripts::lock(&mut tx, self.version.script_id).await?;
         store::script_versions::set_status(&mut tx, self.version.id, "SUCCESS", environment.as_deref(), None, now)
             .await?;
         conclude(&mut tx, self.job, &self.version, "SUCCESS", None, now).await?;
         tx.commit().await?;
         app.wake();
         tracing::info!(script.id = %self.version.script_id, version = self.version.number, "version {} is built", self.version.number);
-        Ok(())
+        self.worker.engine.forget(self.unit()).await
     }
 }
 
@@ -247,12 +265,13 @@ async fn fail(worker: &Worker, job: &Job, version: &Version, error: &str) -> any
     if !store::jobs::hold(&mut tx, job, worker.lease_until()).await? {
         return Ok(());
     }
+    store::scripts::lock(&mut tx, version.script_id).await?;
     store::script_versions::set_status(&mut tx, version.id, "FAIL", None, Some(error), now).await?;
     conclude(&mut tx, job, version, "FAIL", Some(error), now).await?;
     tx.commit().await?;
     app.wake();
     tracing::info!(script.id = %version.script_id, version = version.number, "version {} could not be built", version.number);
-    Ok(())
+    worker.engine.forget(Unit::Build(version.id)).await
 }
 
 /// What follows either end: the script's status if this was its newest upload, the last line, the job's end.
@@ -264,12 +283,16 @@ async fn conclude(
     error: Option<&str>,
     now: store::Time,
 ) -> anyhow::Result<()> {
+    store::jobs::finish(tx, job, error, now).await?;
+    if !store::scripts::lock(tx, version.script_id).await? {
+        // Deleted while it was built: there is nobody left to tell.
+        return Ok(());
+    }
     if store::script_versions::is_newest(tx, version.script_id, version.id).await? {
         store::scripts::set_status(tx, version.script_id, status, error).await?;
     }
     let line = error.map_or_else(|| "Build successful.".to_owned(), |error| format!("Build failed: {error}"));
     store::script_logs::insert(tx, version.script_id, &[line], now).await?;
-    store::jobs::finish(tx, job, error, now).await?;
     tx.notify().await?;
     Ok(())
 }

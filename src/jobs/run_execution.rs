@@ -1,7 +1,7 @@
 //! One run, from READY to its end: starts its unit, stores what it says, stops it when somebody asked, tells its end.
 //! The unit outlives this process; whoever holds the job next goes on where the journal's offset stands.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -11,14 +11,14 @@ use super::{Lease, Worker, heartbeat};
 use crate::{
     api::extract::mend,
     build,
-    engine::{End, Entry, Limits, News, Run, Unit, Word, grouped},
+    engine::{Build, Entry, Exit, Limits, NEEDS_SOURCES, News, Run, Unit, Word, grouped},
     execution::{
-        dispatch::actor,
+        dispatch::{self, actor},
         failure::{Class, Failure},
         report::{self, By, Report},
         status::Status,
     },
-    store::{self, Time, Tx, jobs::Job, logs::Line, runs::ExecutionRun},
+    store::{self, Time, Tx, jobs::Job, logs::Line, runs::ExecutionRun, script_versions::Version},
 };
 
 /// Characters of one log line.
@@ -39,10 +39,48 @@ struct Follower<'a> {
     lease: Lease,
     run: ExecutionRun,
     limits: Limits,
+    /// How often a run that was lost is started anew, by the script's own word.
+    retries: i32,
     memory: Memory,
     /// Register date of the last stored line: dates of one run never go back.
     last_line: Option<Time>,
     stopping: bool,
+}
+
+/// How soon after a heartbeat a wake-up may cause the next one.
+const WOKEN: Duration = Duration::from_secs(1);
+
+/// What grows while the same thing fails again and again.
+#[derive(Default)]
+struct Pause {
+    failures: u32,
+}
+
+impl Pause {
+    /// Waits: longer each time, at most two seconds.
+    async fn after(&mut self, error: &anyhow::Error) {
+        tracing::warn!(error = format!("{error:#}"), "something failed; it is tried again");
+        self.failures += 1;
+        tokio::time::sleep(Duration::from_millis(u64::from(100 * self.failures.min(20)))).await;
+    }
+
+    /// Whether more of it will not help.
+    fn is_hopeless(&self) -> bool {
+        self.failures >= 20
+    }
+}
+
+/// What is to be done with a run next.
+enum Next {
+    Start {
+        attempt: i32,
+        credential: SecretString,
+    },
+    Follow,
+    /// Its unit is gone without a word.
+    Lost,
+    /// Its end is stored, or it is no longer ours.
+    Nothing,
 }
 
 /// Starts the unit of a run that this worker has just made READY, and follows it.
@@ -53,38 +91,26 @@ pub async fn begin(
     credential: SecretString,
     lease: Lease,
 ) -> anyhow::Result<()> {
-    let Some(mut follower) = Follower::new(worker, job, lease).await? else { return Ok(()) };
-    match follower.prepare(attempt, credential).await {
-        Ok(run) if !follower.lease.has_passed() => {
-            if let Err(error) = worker.engine.start(&run).await {
-                tracing::error!(execution.id = %job.subject_id, error = format!("{error:#}"), "a unit could not be started");
-                return follower
-                    .finish_failed(Failure::new(Class::Infrastructure, "The run could not be started on this machine."))
-                    .await;
-            }
+    // This worker knows that the unit is not started yet, which nobody after it could know: so a database that is away for
+    // a moment is waited for, as long as the lease lasts.
+    let mut pause = Pause::default();
+    let made = loop {
+        match Follower::new(worker, job, lease).await {
+            Err(error) if !lease.has_passed() => pause.after(&error).await,
+            made => break made?,
         }
-        Ok(_) => return Ok(()),
-        Err(error) => {
-            tracing::error!(execution.id = %job.subject_id, error = format!("{error:#}"), "a run could not be prepared");
-            return follower
-                .finish_failed(Failure::new(Class::Infrastructure, "The files of the script are not there any more."))
-                .await;
-        }
-    }
-    follower.follow().await
+    };
+    let Some(mut follower) = made else { return Ok(()) };
+    follower.live(Next::Start { attempt, credential }).await
 }
 
-/// Goes on with a run whose worker is gone.
+/// Goes on with a run whose worker is gone. Nothing is started twice: without a trace of a unit it may have run and be lost.
 pub async fn adopt(worker: &Worker, job: &Job, lease: Lease) -> anyhow::Result<()> {
     let Some(mut follower) = Follower::new(worker, job, lease).await? else { return Ok(()) };
     tracing::info!(execution.id = %job.subject_id, "a run is taken over");
-    let here = job.scope.as_deref() == Some(worker.engine.scope());
+    let here = follower.run.scope.as_deref() == Some(worker.engine.scope());
     let found = if here { worker.engine.find(follower.unit()).await? } else { None };
-    match found {
-        // Nothing is started twice: without a trace of a unit it may have run and be gone.
-        None => follower.finish_failed(Failure::lost()).await,
-        Some(_) => follower.follow().await,
-    }
+    follower.live(if found.is_some() { Next::Follow } else { Next::Lost }).await
 }
 
 impl<'a> Follower<'a> {
@@ -108,7 +134,8 @@ impl<'a> Follower<'a> {
         let configuration = version.map(|v| build::stored(&v.config)).transpose()?.unwrap_or_default();
         let limits = configuration.limits(&build::caps(&worker.app.config));
         let memory = serde_json::from_str(job.payload.0.get()).unwrap_or_default();
-        Ok(Some(Follower { worker, job, lease, run, limits, memory, last_line: None, stopping: false }))
+        let retries = i32::try_from(configuration.retry.unwrap_or(0)).unwrap_or(0);
+        Ok(Some(Follower { worker, job, lease, run, limits, retries, memory, last_line: None, stopping: false }))
     }
 
     fn unit(&self) -> Unit {
@@ -119,8 +146,9 @@ impl<'a> Follower<'a> {
         By::new(actor(self.worker.id), cause)
     }
 
-    /// Everything that the engine needs; the script's files are laid out if they are not yet.
-    async fn prepare(&self, attempt: i32, credential: SecretString) -> anyhow::Result<Run> {
+    /// Everything that the engine needs; the script's files are laid out, and its environment is built, if they are not
+    /// here yet. `None` if the job was lost meanwhile.
+    async fn prepare(&mut self, attempt: i32, credential: SecretString) -> anyhow::Result<Option<Run>> {
         let app = &self.worker.app;
         let id = self.job.subject_id;
         let version = match self.run.script_version_id {
@@ -133,32 +161,150 @@ impl<'a> Follower<'a> {
         let params =
             execution.and_then(|e| e.params).ok_or_else(|| anyhow::anyhow!("execution {id} has no parameters"))?;
         let configuration = build::stored(&version.config)?;
-        Ok(Run {
+        let mut environment = version.requirements_digest.clone();
+        if environment.as_ref().is_some_and(|name| !self.worker.engine.has(name)) {
+            let Some(built) = self.build_here(&version, &script).await? else { return Ok(None) };
+            environment = Some(built);
+        }
+        Ok(Some(Run {
             execution: id,
             attempt,
             script,
-            environment: version.requirements_digest,
+            environment,
             params: params.0.get().to_owned(),
             limits: self.limits.clone(),
             uses_gee: configuration.uses_gee,
             credential,
-        })
+        }))
     }
 
-    async fn follow(&mut self) -> anyhow::Result<()> {
+    /// Builds the environment of a version that another machine has built. `None` if the job was lost meanwhile.
+    async fn build_here(&mut self, version: &Version, script: &Path) -> anyhow::Result<Option<String>> {
+        let engine = self.worker.engine.clone();
+        let author = store::scripts::get(&self.worker.app.db, version.script_id).await?.and_then(|s| s.user_id);
+        let requirements = tokio::fs::read_to_string(script.join("requirements.txt")).await.unwrap_or_default();
+        let unit = Unit::Build(version.id);
+        for sources in [false, true] {
+            let author = author.unwrap_or(version.script_id);
+            let requirements = requirements.clone();
+            let build = Build { version: version.id, author, script: script.to_owned(), requirements, sources };
+            engine.build(&build).await?;
+            let mut beat = tokio::time::interval(Duration::from_secs(self.worker.app.config.heartbeat_s));
+            let mut offset = 0;
+            let end = loop {
+                tokio::select! {
+                    biased;
+                    () = self.worker.app.stop.cancelled() => return Ok(None),
+                    _ = beat.tick() => if !self.beat().await? { return Ok(None) },
+                    news = engine.follow(unit, offset) => {
+                        let news = news?;
+                        offset = news.offset;
+                        if let Some(end) = news.end { break end }
+                    }
+                }
+            };
+            match end.exit.and_then(|exit| exit.code) {
+                Some(0) => {
+                    let built = engine.seal(&build).await?;
+                    engine.forget(unit).await?;
+                    return built.map(Some).ok_or_else(|| anyhow::anyhow!("a build left no environment"));
+                }
+                Some(NEEDS_SOURCES) if !sources => engine.forget(unit).await?,
+                code => anyhow::bail!("the environment could not be built on this machine (exit code {code:?})"),
+            }
+        }
+        anyhow::bail!("the environment could not be built on this machine")
+    }
+
+    async fn live(&mut self, mut next: Next) -> anyhow::Result<()> {
+        loop {
+            next = match next {
+                Next::Start { attempt, credential } => self.start(attempt, credential).await?,
+                Next::Follow => self.follow().await?,
+                Next::Lost => self.again().await?,
+                Next::Nothing => return Ok(()),
+            };
+        }
+    }
+
+    async fn start(&mut self, attempt: i32, credential: SecretString) -> anyhow::Result<Next> {
+        let mut pause = Pause::default();
+        let run = loop {
+            match self.prepare(attempt, credential.clone()).await {
+                Ok(Some(run)) => break run,
+                Ok(None) => return Ok(Next::Nothing),
+                Err(error) if error.is::<sqlx::Error>() && !self.lease.has_passed() => pause.after(&error).await,
+                Err(error) => return self.give_up(error, "The files of the script are not there any more.").await,
+            }
+        };
+        if self.lease.has_passed() {
+            return Ok(Next::Nothing);
+        }
+        match self.worker.engine.start(&run).await {
+            Ok(()) => Ok(Next::Follow),
+            Err(error) => self.give_up(error, "The run could not be started on this machine.").await,
+        }
+    }
+
+    async fn give_up(&mut self, error: anyhow::Error, sentence: &str) -> anyhow::Result<Next> {
+        tracing::error!(execution.id = %self.job.subject_id, error = format!("{error:#}"), "{sentence}");
+        self.finish_failed(Failure::new(Class::Infrastructure, sentence)).await
+    }
+
+    /// A lost run ends, unless its script says that it may be repeated: then a new attempt begins, with a new credential.
+    async fn again(&mut self) -> anyhow::Result<Next> {
+        if self.run.attempt > self.retries {
+            return self.finish_failed(Failure::lost()).await;
+        }
+        let app = &self.worker.app;
+        let (id, now, scope) = (self.job.subject_id, app.clock.now(), self.worker.engine.scope());
+        self.worker.engine.forget(self.unit()).await?;
+        let mut tx = app.db.begin().await?;
+        if !store::jobs::hold(&mut tx, self.job, self.worker.lease_until()).await? {
+            return Ok(Next::Nothing);
+        }
+        let status = store::executions::lock(&mut tx, id).await?;
+        if !matches!(status, Some(Status::Ready | Status::Running)) {
+            drop(tx);
+            return self.finish_failed(Failure::lost()).await;
+        }
+        let (attempt, credential) = dispatch::attempt(&mut tx, id, scope, now).await?;
+        let text = format!("The run was lost with its machine or process; attempt {attempt} begins.");
+        store::logs::insert(&mut tx, id, &[Line { level: "WARNING".into(), text, at: now }]).await?;
+        self.memory = Memory::default();
+        self.remember(&mut tx).await?;
+        tx.commit().await?;
+        self.run.attempt = attempt;
+        self.run.journal_offset = 0;
+        Ok(Next::Start { attempt, credential })
+    }
+
+    async fn follow(&mut self) -> anyhow::Result<Next> {
         let app = &self.worker.app;
         let mut woken = app.woken();
         let mut beat = tokio::time::interval(Duration::from_secs(app.config.heartbeat_s));
+        let mut beaten = tokio::time::Instant::now();
+        let mut pause = Pause::default();
         loop {
             let offset = u64::try_from(self.run.journal_offset).unwrap_or(0);
             tokio::select! {
                 biased;
-                () = app.stop.cancelled() => return Ok(()),
-                _ = beat.tick() => if !self.beat().await? { return Ok(()) },
-                _ = woken.changed() => if !self.beat().await? { return Ok(()) },
-                news = self.worker.engine.follow(self.unit(), offset) => {
-                    if self.tell(news?).await? { return Ok(()) }
+                () = app.stop.cancelled() => return Ok(Next::Nothing),
+                _ = beat.tick() => {
+                    beaten = tokio::time::Instant::now();
+                    if !self.beat().await? { return Ok(Next::Nothing) }
                 }
+                news = self.worker.engine.follow(self.unit(), offset) => match self.hear(news).await {
+                    Ok(Some(next)) => return Ok(next),
+                    Ok(None) => pause = Pause::default(),
+                    Err(error) if self.lease.has_passed() => return Err(error),
+                    Err(error) if pause.is_hopeless() && !error.is::<sqlx::Error>() => {
+                        return self.give_up(error, "What the run said could not be stored.").await;
+                    }
+                    Err(error) => pause.after(&error).await,
+                },
+                // Something changed somewhere: perhaps this run is to end. Asking costs a write, so not more than once a second.
+                _ = woken.changed() => beat.reset_at((beaten + WOKEN).max(tokio::time::Instant::now())),
             }
         }
     }
@@ -183,37 +329,61 @@ impl<'a> Follower<'a> {
         Ok(true)
     }
 
-    /// Stores what the unit said, and its end. True when the job is done or lost.
-    async fn tell(&mut self, news: News) -> anyhow::Result<bool> {
+    /// Stores news; if that fails, nothing is forgotten, and the same news come again.
+    async fn hear(&mut self, news: anyhow::Result<News>) -> anyhow::Result<Option<Next>> {
+        let before = (self.run.clone(), self.memory.clone(), self.last_line);
+        let told = match news {
+            Ok(news) => self.tell(news).await,
+            Err(error) => Err(error),
+        };
+        if told.is_err() {
+            (self.run, self.memory, self.last_line) = before;
+        }
+        told
+    }
+
+    /// Stores what the unit said, and its end; what is next if the run does not simply go on.
+    async fn tell(&mut self, news: News) -> anyhow::Result<Option<Next>> {
         if news.entries.is_empty() && news.end.is_none() {
-            return Ok(false);
+            return Ok(None);
         }
         if self.lease.has_passed() {
-            return Ok(true);
+            return Ok(Some(Next::Nothing));
         }
+        // Before the transaction: a result may be large, and nobody else can write meanwhile.
+        let end = news.end.map(|end| end.exit.map(|exit| self.judge(&exit, end.result.as_deref())));
         let app = &self.worker.app;
         let now = app.clock.now();
         let mut tx = app.db.begin().await?;
         if !store::jobs::hold(&mut tx, self.job, self.worker.lease_until()).await? {
-            return Ok(true);
+            return Ok(Some(Next::Nothing));
         }
         if store::executions::lock(&mut tx, self.job.subject_id).await?.is_none() {
             store::jobs::finish(&mut tx, self.job, None, now).await?;
             tx.commit().await?;
-            return Ok(true);
+            self.worker.engine.stop(self.unit()).await?;
+            return Ok(Some(Next::Nothing));
         }
         self.store(&mut tx, news.entries, news.offset, now).await?;
-        let ended = news.end.is_some();
-        if let Some(end) = news.end {
-            let (report, cause) = self.judge(end);
-            report::apply(&mut tx, self.job.subject_id, &report, &self.by(cause), now).await?;
-            store::jobs::finish(&mut tx, self.job, None, now).await?;
-        }
+        let next = match end {
+            None => None,
+            Some(None) => Some(Next::Lost),
+            Some(Some((report, cause))) => {
+                report::apply(&mut tx, self.job.subject_id, &report, &self.by(cause), now).await?;
+                store::jobs::finish(&mut tx, self.job, None, now).await?;
+                Some(Next::Nothing)
+            }
+        };
         tx.commit().await?;
-        if ended {
+        if next.is_some() {
             app.wake();
         }
-        Ok(ended)
+        Ok(next)
+    }
+
+    async fn remember(&self, tx: &mut Tx) -> anyhow::Result<()> {
+        let payload = SqlJson(serde_json::value::to_raw_value(&self.memory)?);
+        Ok(store::jobs::set_payload(tx, self.job, &payload).await?)
     }
 
     /// Log lines, progress, the beginning: in the transaction that moves the journal's offset, so that each is stored once.
@@ -229,8 +399,7 @@ impl<'a> Follower<'a> {
                 Word::Phase(phase) => running |= phase == "running",
                 Word::Failed { class, message } => {
                     self.memory.failed = Some((class, message.chars().take(LINE_CHARS).collect()));
-                    let payload = SqlJson(serde_json::value::to_raw_value(&self.memory)?);
-                    store::jobs::set_payload(tx, self.job, &payload).await?;
+                    self.remember(tx).await?;
                 }
             }
         }
@@ -275,17 +444,14 @@ impl<'a> Follower<'a> {
     }
 
     /// What the end of a unit means for its execution.
-    fn judge(&self, end: End) -> (Report, &'static str) {
-        let Some(exit) = end.exit else {
-            return (failed(Failure::lost()), "lost");
-        };
+    fn judge(&self, exit: &Exit, result: Option<&[u8]>) -> (Report, &'static str) {
         let cause = match (exit.timed_out, exit.stopped) {
             (true, _) => "timed_out",
             (_, true) => "cancelled",
             _ => "engine_ended",
         };
         if exit.code == Some(0) && exit.error.is_none() && !exit.oom && !exit.timed_out {
-            match end.result.as_deref().map(mend::mend) {
+            match result.map(|bytes| tokio::task::block_in_place(|| mend::mend(bytes))) {
                 Some(Ok(text)) => {
                     if let Ok(raw) = serde_json::value::RawValue::from_string(text) {
                         let report =
@@ -302,21 +468,26 @@ impl<'a> Follower<'a> {
                 None => {}
             }
         }
-        (failed(Failure::of_exit(&exit, self.memory.failed.clone(), &self.limits)), cause)
+        if exit.stopped {
+            // Only a unit that somebody wanted to end is stopped, also if that was an operator by hand.
+            let report = Report { status: Some(Status::Cancelled), ..Report::default() };
+            return (report, cause);
+        }
+        (failed(Failure::of_exit(exit, self.memory.failed.clone(), &self.limits)), cause)
     }
 
-    async fn finish_failed(&mut self, failure: Failure) -> anyhow::Result<()> {
+    async fn finish_failed(&mut self, failure: Failure) -> anyhow::Result<Next> {
         let app = &self.worker.app;
         let now = app.clock.now();
         let mut tx = app.db.begin().await?;
         if !store::jobs::hold(&mut tx, self.job, self.worker.lease_until()).await? {
-            return Ok(());
+            return Ok(Next::Nothing);
         }
         report::apply(&mut tx, self.job.subject_id, &failed(failure), &self.by("lost"), now).await?;
         store::jobs::finish(&mut tx, self.job, None, now).await?;
         tx.commit().await?;
         app.wake();
-        Ok(())
+        Ok(Next::Nothing)
     }
 }
 

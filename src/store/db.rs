@@ -7,7 +7,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sqlx::{
-    ConnectOptions, Decode, Encode, Postgres, Sqlite, Transaction, Type,
+    ConnectOptions, Connection, Decode, Encode, Postgres, Sqlite, Transaction, Type,
     postgres::{PgConnectOptions, PgPool, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -74,9 +74,10 @@ impl Db {
     /// Opens the database that the URL names: `sqlite://path`, `postgresql://…`.
     /// The statement time-out counts for PostgreSQL; SQLite waits at most 10 s for its lock.
     pub async fn open(url: &str, statement_timeout: Duration) -> anyhow::Result<Self> {
-        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            // The reference is configured with SQLAlchemy's scheme for its driver; the rest of the URL is the same.
-            let options = PgConnectOptions::from_str(url)
+        if url.starts_with("postgres") {
+            // The reference may name its driver in the scheme, `postgresql+psycopg2://`; the rest of the URL is the same.
+            let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+            let options = PgConnectOptions::from_str(&format!("postgresql://{rest}"))
                 .context("DATABASE_URL is not a PostgreSQL URL")?
                 .application_name("trends-earth")
                 .options([("TimeZone", "UTC"), ("statement_timeout", &statement_timeout.as_millis().to_string())])
@@ -130,11 +131,32 @@ impl Db {
         reading!(self, |on| sqlx::query("SELECT 1").execute(on).await.map(drop))
     }
 
+    /// Whether there is no table of accounts yet: neither a server of ours nor the existing one has used this database.
+    pub async fn is_empty(&self) -> sqlx::Result<bool> {
+        let table: Option<i64> = match self {
+            Db::Sqlite { read, .. } => {
+                sqlx::query_scalar("SELECT 1 FROM sqlite_master WHERE name = 'user'").fetch_optional(read).await?
+            }
+            Db::Postgres(pool) => {
+                sqlx::query_scalar("SELECT 1::bigint WHERE to_regclass('\"user\"') IS NOT NULL")
+                    .fetch_optional(pool)
+                    .await?
+            }
+        };
+        Ok(table.is_none())
+    }
+
     /// Brings the schema up to date; safe when several nodes start at once (the migrator takes a lock).
     pub async fn migrate(&self) -> anyhow::Result<()> {
         match self {
             Db::Sqlite { write, .. } => sqlx::migrate!("migrations/sqlite").run(write).await?,
-            Db::Postgres(pool) => sqlx::migrate!("migrations/postgres").run(pool).await?,
+            Db::Postgres(pool) => {
+                // An index over a large table takes longer than any request may; a second node waits for the lock as long.
+                let mut own = pool.acquire().await?.detach();
+                sqlx::query("SET statement_timeout = 0").execute(&mut own).await?;
+                sqlx::migrate!("migrations/postgres").run(&mut own).await?;
+                own.close().await?;
+            }
         }
         Ok(())
     }

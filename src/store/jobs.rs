@@ -11,8 +11,6 @@ pub struct Job {
     pub kind: String,
     pub subject_id: Id,
     pub payload: Json,
-    /// The place that it is bound to since it was first claimed.
-    pub scope: Option<String>,
     /// How often it has been claimed, this time included.
     pub attempts: i32,
     pub lease_token: Id,
@@ -52,10 +50,23 @@ pub struct Waiting {
 pub struct Free {
     pub cpu_nanos: i64,
     pub memory_bytes: i64,
+    /// What the whole machine has: who reserves more than that gets the whole machine.
+    pub all_cpu_nanos: i64,
+    pub all_memory_bytes: i64,
+}
+
+impl Free {
+    /// Room for nothing: only runs that are to be cancelled while they wait are taken.
+    pub const NOTHING: Free = Free { cpu_nanos: -1, memory_bytes: -1, all_cpu_nanos: 0, all_memory_bytes: 0 };
 }
 
 /// A place is lost if no worker of it was seen after `$lost`.
 const LOST: &str = "NOT EXISTS (SELECT 1 FROM worker w WHERE CAST(w.scopes AS TEXT) LIKE '%\"' || job.scope || '\"%' AND w.seen_at >= $5)";
+
+/// What a run takes of a machine, at most all of it.
+const CPU: &str = "CASE WHEN COALESCE(s.cpu_reservation, 0) > $5 THEN $5 ELSE COALESCE(s.cpu_reservation, 0) END";
+const MEMORY: &str =
+    "CASE WHEN COALESCE(s.memory_reservation, 0) > $6 THEN $6 ELSE COALESCE(s.memory_reservation, 0) END";
 
 /// Who has a slot: administrators always, others while fewer runs than their limit are active.
 const ACTIVE: &str = "(SELECT count(*) FROM execution a WHERE a.user_id = e.user_id
@@ -77,15 +88,15 @@ pub async fn insert(tx: &mut Tx, new: &NewJob<'_>, now: Time) -> sqlx::Result<()
 }
 
 /// Claims the next job of a kind: one that waits, or one whose worker has let its lease pass. A job that has a place is
-/// only for workers of that place, unless the place is lost.
+/// only for workers of that place, unless the place is lost; then it moves here.
 pub async fn claim(db: &Db, kind: &str, also_waiting: bool, claim: &Claim<'_>) -> sqlx::Result<Option<Job>> {
     let waiting = if also_waiting { "(state = 'waiting' AND run_at <= $4) OR" } else { "" };
     let text = sqlx::AssertSqlSafe(format!(
-        "UPDATE job SET state = 'running', lease_token = $6, lease_until = $7, worker_id = $2, scope = COALESCE(scope, $3),
+        "UPDATE job SET state = 'running', lease_token = $6, lease_until = $7, worker_id = $2, scope = $3,
              attempts = attempts + 1
          WHERE id = (SELECT id FROM job WHERE kind = $1 AND ({waiting} (state = 'running' AND lease_until <= $4))
              AND (scope IS NULL OR scope = $3 OR {LOST}) ORDER BY priority DESC, run_at LIMIT 1 {})
-         RETURNING id, kind, subject_id, payload, scope, attempts, lease_token",
+         RETURNING id, kind, subject_id, payload, attempts, lease_token",
         db.skip_locked()
     ));
     writing!(db, |on| sqlx::query_as(text)
@@ -105,11 +116,11 @@ pub async fn claim(db: &Db, kind: &str, also_waiting: bool, claim: &Claim<'_>) -
 pub async fn next_waiting(db: &Db, slots: i64, free: Free, now: Time) -> sqlx::Result<Option<Waiting>> {
     let text = sqlx::AssertSqlSafe(format!(
         r#"SELECT j.id AS job, e.id AS execution, e.user_id AS "user", e.status,
-               COALESCE(s.cpu_reservation, 0) AS cpu_reservation, COALESCE(s.memory_reservation, 0) AS memory_reservation
+               {CPU} AS cpu_reservation, {MEMORY} AS memory_reservation
            FROM job j JOIN execution e ON e.id = j.subject_id JOIN script s ON s.id = e.script_id JOIN "user" u ON u.id = e.user_id
            WHERE j.kind = 'run_execution' AND j.state = 'waiting' AND j.run_at <= $1
              AND (e.status <> 'PENDING' OR (
-                 COALESCE(s.cpu_reservation, 0) <= $3 AND COALESCE(s.memory_reservation, 0) <= $4
+                 {CPU} <= $3 AND {MEMORY} <= $4
                  AND (u.role IN ('ADMIN', 'SUPERADMIN') OR {ACTIVE} < COALESCE(u.max_concurrent_executions, $2))))
            ORDER BY CASE WHEN e.status = 'PENDING' THEN 1 ELSE 0 END, {ACTIVE}, e.start_date LIMIT 1"#
     ));
@@ -118,6 +129,8 @@ pub async fn next_waiting(db: &Db, slots: i64, free: Free, now: Time) -> sqlx::R
         .bind(slots)
         .bind(free.cpu_nanos)
         .bind(free.memory_bytes)
+        .bind(free.all_cpu_nanos)
+        .bind(free.all_memory_bytes)
         .fetch_optional(on)
         .await)
 }
@@ -127,7 +140,7 @@ pub async fn take(tx: &mut Tx, id: Id, claim: &Claim<'_>) -> sqlx::Result<Option
     within!(tx, |on| {
         sqlx::query_as(
         "UPDATE job SET state = 'running', lease_token = $2, lease_until = $3, worker_id = $4, scope = $5, attempts = attempts + 1
-         WHERE id = $1 AND state = 'waiting' RETURNING id, kind, subject_id, payload, scope, attempts, lease_token"
+         WHERE id = $1 AND state = 'waiting' RETURNING id, kind, subject_id, payload, attempts, lease_token"
     )
     .bind(id)
     .bind(Id::random())

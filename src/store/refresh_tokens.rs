@@ -42,16 +42,19 @@ pub async fn touch(db: &Db, stored: [&str; 2], now: Time) -> sqlx::Result<Option
     .await)
 }
 
-/// Ends one token of a user; an unknown one is no error.
-pub async fn revoke(tx: &mut Tx, user: Id, stored: [&str; 2]) -> sqlx::Result<()> {
-    within!(tx, |on| sqlx::query("UPDATE refresh_tokens SET is_revoked = $4 WHERE user_id = $1 AND token IN ($2, $3)")
-        .bind(user)
-        .bind(stored[0])
-        .bind(stored[1])
-        .bind(true)
-        .execute(on)
-        .await
-        .map(drop))
+/// Ends one token of a user; false if it is unknown or had ended before.
+pub async fn revoke(tx: &mut Tx, user: Id, stored: [&str; 2]) -> sqlx::Result<bool> {
+    within!(tx, |on| sqlx::query(
+        "UPDATE refresh_tokens SET is_revoked = $4 WHERE user_id = $1 AND token IN ($2, $3) AND is_revoked = $5"
+    )
+    .bind(user)
+    .bind(stored[0])
+    .bind(stored[1])
+    .bind(true)
+    .bind(false)
+    .execute(on)
+    .await
+    .map(|r| r.rows_affected() > 0))
 }
 
 /// Ends all tokens of a user and counts those that had not been ended before.

@@ -230,9 +230,27 @@ pub async fn set_status(tx: &mut Tx, id: Id, status: &str, build_error: Option<&
     .map(drop))
 }
 
+/// Locks the row until the transaction ends; false if it is gone. Whoever writes what belongs to a script takes this lock
+/// first: so lines of one build log are committed in the order of their ids, and nobody meets a deletion half-way.
+pub async fn lock(tx: &mut Tx, id: Id) -> sqlx::Result<bool> {
+    let text = format!("SELECT id FROM script WHERE id = $1 {}", tx.for_update());
+    let found: Option<Id> = within!(tx, |on| sqlx::query_scalar(sql(text)).bind(id).fetch_optional(on).await)?;
+    Ok(found.is_some())
+}
+
 /// Deletes a script with its logs, executions and their logs; what is ours goes by `ON DELETE CASCADE`.
 pub async fn delete(tx: &mut Tx, id: Id) -> sqlx::Result<bool> {
-    const STEPS: [&str; 4] = [
+    if let Tx::Postgres(tx) = tx {
+        // Nobody adds a run or a line from here on, so what is deleted below is all there is.
+        sqlx::query("SELECT id FROM script WHERE id = $1 FOR UPDATE").bind(id).execute(&mut **tx).await?;
+        sqlx::query("SELECT id FROM execution WHERE script_id = $1 ORDER BY id FOR UPDATE")
+            .bind(id)
+            .execute(&mut **tx)
+            .await?;
+    }
+    const STEPS: [&str; 5] = [
+        // What is under way is stopped by whoever follows it; what waits has nobody yet.
+        "DELETE FROM job WHERE state = 'waiting' AND subject_id IN (SELECT id FROM execution WHERE script_id = $1)",
         "DELETE FROM execution_log WHERE execution_id IN (SELECT id FROM execution WHERE script_id = $1)",
         "DELETE FROM execution WHERE script_id = $1",
         "DELETE FROM script_log WHERE script_id = $1",

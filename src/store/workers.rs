@@ -1,7 +1,7 @@
 //! Table `worker`: the processes that take jobs, and when each was last seen.
 
 use super::{Db, Id, Time};
-use crate::writing;
+use crate::{reading, writing};
 
 /// A worker as it signs on.
 pub struct NewWorker<'a> {
@@ -63,7 +63,25 @@ pub async fn seen(db: &Db, id: Id, now: Time) -> sqlx::Result<()> {
         .map(drop))
 }
 
-/// Signs off.
-pub async fn sign_off(db: &Db, id: Id) -> sqlx::Result<()> {
-    writing!(db, |on| sqlx::query("DELETE FROM worker WHERE id = $1").bind(id).execute(on).await.map(drop))
+/// Signs off. The row stays until this node's next start: without it other nodes would take the place for lost at once,
+/// although its units go on.
+pub async fn sign_off(db: &Db, id: Id, now: Time) -> sqlx::Result<()> {
+    writing!(db, |on| sqlx::query("UPDATE worker SET draining = $2, seen_at = $3 WHERE id = $1")
+        .bind(id)
+        .bind(true)
+        .bind(now)
+        .execute(on)
+        .await
+        .map(drop))
+}
+
+/// Whether any worker that has not signed off was seen since.
+pub async fn any_since(db: &Db, since: Time) -> sqlx::Result<bool> {
+    let one: Option<Id> =
+        reading!(db, |on| sqlx::query_scalar("SELECT id FROM worker WHERE seen_at >= $1 AND draining = $2 LIMIT 1")
+            .bind(since)
+            .bind(false)
+            .fetch_optional(on)
+            .await)?;
+    Ok(one.is_some())
 }

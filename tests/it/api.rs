@@ -1,5 +1,8 @@
 //! What clients see, a folder a noun and a file a verb.
 
+mod auth;
 mod connections;
+mod executions;
 mod health;
 mod mend;
+mod scripts;

@@ -6,6 +6,8 @@ mod build;
 mod cli;
 mod clients;
 mod contract;
+mod durability;
 mod engine;
 mod migrations;
+mod net;
 mod support;

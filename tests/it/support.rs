@@ -2,16 +2,32 @@
 
 mod client;
 mod database;
+mod index;
 mod package;
+mod processes;
 mod program;
 pub mod python;
+mod random;
 mod server;
+pub mod token;
 
-pub use client::{Answer, Client};
+pub use client::{Answer, Client, PATIENCE};
 pub use database::server_url as database_url;
+pub use index::{PackageIndex, source, wheel};
 pub use package::Package;
+pub use processes::{keeper_of, processes_of};
 pub use program::{Place, Running, Said};
+pub use random::Random;
 pub use server::{Options, Server};
+
+/// Waits until something holds that no event tells of.
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !holds().await {
+        assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
 
 /// The name of a JSON value's type.
 pub fn json_type(value: &serde_json::Value) -> &'static str {
@@ -42,4 +58,12 @@ pub fn reference() -> Option<std::path::PathBuf> {
 /// Whether this account is root.
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
+}
+
+/// These bytes as gzip.
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    out.write_all(bytes).unwrap();
+    out.finish().unwrap()
 }

@@ -1,6 +1,10 @@
 //! `POST /api/v1/script/<s>/run`: a run is accepted. `GET` is the seed's spelling of the same.
 
-use axum::{Json, extract::State, http::HeaderMap};
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, Method},
+};
 use serde_json::value::RawValue;
 use sqlx::types::Json as SqlJson;
 use std::collections::BTreeMap;
@@ -41,11 +45,16 @@ pub async fn start(
     responses((status = 200, body = Data<ExecutionView>), (status = 400, body = crate::api::ErrorBody), (status = 404, body = crate::api::ErrorBody)))]
 pub async fn start_by_get(
     State(app): State<App>,
+    method: Method,
     user: User,
     path: ScriptPath,
     query: Pairs,
     headers: HeaderMap,
 ) -> Result<Json<Data<ExecutionView>>> {
+    if method == Method::HEAD {
+        // A HEAD only asks; it must not start anything.
+        return Err(Error::MethodNotAllowed);
+    }
     submit(&app, &user, &path, of_query(&query)?, &headers).await
 }
 

@@ -21,6 +21,8 @@ use crate::{
 
 /// Bytes of a gzipped body, as it comes over the wire.
 const MAX_PACKED_BYTES: usize = 25 << 20;
+/// Bytes of a body that anybody may send without an account, packed or not.
+const MAX_PUBLIC_BYTES: usize = 64 << 10;
 
 /// A JSON object whose values are kept as they were written.
 #[derive(Debug, Default)]
@@ -121,6 +123,8 @@ async fn read(request: Request, max_unpacked: usize) -> Result<Bytes> {
     } else {
         (MAX_BODY_BYTES, "Request too large")
     };
+    let public = request.uri().path().starts_with("/auth");
+    let (limit, max_unpacked) = if public { (MAX_PUBLIC_BYTES, MAX_PUBLIC_BYTES) } else { (limit, max_unpacked) };
     let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > limit) {
         return Err(Error::TooLarge(text.into()));

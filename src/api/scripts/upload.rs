@@ -42,9 +42,9 @@ pub struct ArchiveForm {
     file: Vec<u8>,
 }
 
-/// The part `file` of the form, read within its limit. The rest of a body that is too large is read and dropped, so that
-/// the client hears why instead of a broken connection.
-async fn file(request: Request) -> Result<Bytes> {
+/// The part `file` of the form, read within its limit, and kept only for somebody who may upload. The rest of a body that
+/// is too large is read and dropped, so that the client hears why instead of a broken connection.
+async fn file(request: Request, may: bool) -> Result<Bytes> {
     let required = || Error::invalid("File Required");
     let Ok(mut form) = Multipart::from_request(request, &()).await else { return Err(required()) };
     loop {
@@ -58,14 +58,14 @@ async fn file(request: Request) -> Result<Bytes> {
         }
         let Some(name) = part.file_name().map(str::to_owned) else { return Err(required()) };
         let mut bytes = BytesMut::new();
-        let mut too_large = false;
+        let mut length = 0;
         while let Some(chunk) = part.chunk().await.map_err(|error| broken(&error))? {
-            too_large |= bytes.len() + chunk.len() > MAX_BYTES;
-            if !too_large {
+            length += chunk.len();
+            if may && length <= MAX_BYTES {
                 bytes.extend_from_slice(&chunk);
             }
         }
-        if too_large {
+        if length > MAX_BYTES {
             return Err(Error::invalid_as("body_too_large", "File too large (max 10MB)"));
         }
         build::archive::check_file_name(&name).map_err(|text| Error::invalid_as("invalid_archive", text))?;
@@ -159,7 +159,7 @@ fn archive_key(script: Id, digest: &str) -> String {
 #[utoipa::path(post, path = "/api/v1/script", tag = "scripts", request_body(content = ArchiveForm, content_type = "multipart/form-data"),
     responses((status = 200, body = Data<super::ScriptView>), (status = 400, body = crate::api::ErrorBody), (status = 403, body = crate::api::ErrorBody)))]
 pub async fn create(State(app): State<App>, user: User, request: Request) -> Result<Json<Data<Value>>> {
-    let bytes = file(request).await?;
+    let bytes = file(request, user.is_admin()).await?;
     if !user.is_admin() {
         return Err(Error::Forbidden("Only admins and superadmins can create scripts".into()));
     }
@@ -203,9 +203,12 @@ pub async fn update(
     path: ScriptPath,
     request: Request,
 ) -> Result<Json<Data<Value>>> {
-    let bytes = file(request).await?;
-    let script = find(&app, &user, &path).await?;
-    if !user.is_admin() && script.user_id != Some(user.id) {
+    // What is wrong with the form is said before what is wrong with the path.
+    let found = find(&app, &user, &path).await;
+    let may = found.as_ref().is_ok_and(|script| user.is_admin() || script.user_id == Some(user.id));
+    let bytes = file(request, may).await?;
+    let script = found?;
+    if !may {
         return Err(Error::Forbidden("Operation not allowed to this user".into()));
     }
     let mut checked = check(&app, &bytes).await?;

@@ -241,8 +241,11 @@ fn make_folder(parent: &Path, folder: &Path, version: u8) -> io::Result<()> {
     make_one(parent)?;
     if version == 2 {
         // Each level must pass the controllers on, and may then hold no process itself.
+        // One that is missing must not cost the others.
         for level in [parent.parent().unwrap_or(parent), parent] {
-            fs::write(level.join("cgroup.subtree_control"), "+memory +pids +cpu")?;
+            for controller in ["+memory", "+pids", "+cpu"] {
+                let _ = fs::write(level.join("cgroup.subtree_control"), controller);
+            }
         }
     }
     sweep(parent);

@@ -134,8 +134,7 @@ fn lock_in(plan: &mut Plan) -> Result<Option<TcpListener>, String> {
     if let Some(fence) = &plan.landlock {
         let port = gate.as_ref().and_then(|gate| gate.local_addr().ok()).map(|address| address.port());
         let fenced = landlock::apply(fence, port).map_err(|error| format!("Landlock failed: {error}."))?;
-        // Without namespaces it is all there is.
-        if !fenced && plan.mounts.is_none() && !plan.own_network {
+        if fence.alone && !fenced {
             return Err("This kernel has no landlock.".to_owned());
         }
     }

@@ -40,7 +40,24 @@ const OUTPUT_BYTES: u64 = 10 << 20;
 /// pip that can fill another environment: `--python` came with 22.3.
 const PIP_FOR_OTHERS: (u32, u32) = (22, 3);
 /// Where the gate answers inside, which is known to the keeper.
-const PROXY: &str = "http://127.0.0.1:3128";
+pub const PROXY: &str = "http://127.0.0.1:3128";
+/// The machine's bundle of certificates, and the variables by which programs inside find it.
+pub fn certificates(bundle: &Path) -> (Bind, impl Iterator<Item = (String, String)>) {
+    const INSIDE: &str = "/certificates/bundle.pem";
+    let names = ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO"];
+    (bind(bundle, INSIDE, false), names.into_iter().map(|name| (name.to_owned(), INSIDE.to_owned())))
+}
+
+/// Variables that lead a program inside to the gate; programs read them in either spelling.
+pub fn proxies() -> impl Iterator<Item = (String, String)> {
+    let outside = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"].map(|name| (name, PROXY));
+    let here = [("NO_PROXY", "127.0.0.1,localhost")];
+    outside
+        .into_iter()
+        .chain(here)
+        .flat_map(|(name, value)| [(name.to_owned(), value.to_owned()), (name.to_ascii_lowercase(), value.to_owned())])
+}
+
 /// Packages of one environment that are written down, and characters of each line.
 const MAX_FROZEN: usize = 5_000;
 const MAX_LINE: usize = 500;
@@ -269,16 +286,11 @@ impl Build<'_> {
                 argv.push(format!("--links=/links/{n}"));
             }
             if let Some(bundle) = &self.index.bundle {
-                let inside = "/certificates/bundle.pem";
-                binds.push(bind(bundle, inside, false));
-                for name in ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO"] {
-                    env.insert(name.to_owned(), inside.to_owned());
-                }
+                let (bind, names) = certificates(bundle);
+                binds.push(bind);
+                env.extend(names);
             }
-            for name in ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"] {
-                env.insert(name.to_owned(), PROXY.to_owned());
-                env.insert(name.to_ascii_lowercase(), PROXY.to_owned());
-            }
+            env.extend(proxies());
         }
         Ok(Spec {
             name: format!("build-{}", self.id),

@@ -10,13 +10,14 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use futures::{StreamExt, stream::FuturesUnordered};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional},
     net::{TcpStream, UnixListener, UnixStream, lookup_host},
     time::timeout,
 };
-use url::{Host, Url};
+use url::{Host, Position, Url};
 
 use super::{journal::Journal, spec::Gate as Rules};
 use crate::net;
@@ -57,10 +58,29 @@ enum Refusal {
 struct Request {
     host: String,
     port: u16,
-    /// For a request that is no CONNECT: what to send on.
-    plain: Option<Vec<u8>>,
+    /// For a request that is no CONNECT.
+    plain: Option<Plain>,
     /// What came after the head.
     early: Vec<u8>,
+}
+
+/// A request without TLS, to be sent on.
+struct Plain {
+    method: String,
+    url: Url,
+    /// The headers that concern the other side, each with its line's end.
+    headers: String,
+}
+
+impl Plain {
+    /// The head for the server itself, or for the machine's proxy with its credentials.
+    fn head(&self, proxied: Option<&str>) -> String {
+        let path = &self.url[Position::BeforePath..Position::AfterQuery];
+        let whole = &self.url[..Position::AfterQuery];
+        let target = if proxied.is_some() { whole } else { path };
+        let (method, headers) = (&self.method, &self.headers);
+        format!("{method} {target} HTTP/1.1\r\n{headers}{}Connection: close\r\n\r\n", proxied.unwrap_or_default())
+    }
 }
 
 impl Gate {
@@ -137,17 +157,19 @@ impl Gate {
             .await
             .map_err(|_| Refusal::Bad(408, "The request did not come in time."))??;
         let (mut outside, proxied) = self.reach(&request).await?;
+        let credentials = self.credentials();
+        let proxied = proxied.then_some(credentials.as_str());
         let failed = |error: io::Error| Refusal::Failed(502, format!("The connection was lost: {error}."));
         match &request.plain {
-            Some(head) => {
-                outside.write_all(head).await.map_err(failed)?;
+            Some(plain) => {
+                outside.write_all(plain.head(proxied).as_bytes()).await.map_err(failed)?;
                 // One way only: a second request on this connection would not be looked at.
                 let count = tokio::io::copy(&mut outside, stream).await.unwrap_or(0);
                 self.bytes.set(self.bytes.get() + count);
             }
             None => {
-                if proxied {
-                    tunnel(&mut outside, &request).await?;
+                if let Some(credentials) = proxied {
+                    tunnel(&mut outside, &request, credentials).await?;
                 }
                 stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.map_err(failed)?;
                 outside.write_all(&request.early).await.map_err(failed)?;
@@ -184,18 +206,24 @@ impl Gate {
         if !matches!(method, "GET" | "HEAD") {
             return Err(Refusal::Bad(405, "Without TLS this proxy knows GET and HEAD only."));
         }
-        let path = &url[url::Position::BeforePath..url::Position::AfterQuery];
-        let wanted = if self.rules.upstream.is_some() { &url[..url::Position::AfterQuery] } else { path };
-        let mut plain = format!("{method} {wanted} HTTP/1.1\r\n");
+        let mut headers = String::new();
         for line in lines.take_while(|line| !line.is_empty()) {
             let name = line.split(':').next().unwrap_or_default().to_ascii_lowercase();
             if !matches!(name.as_str(), "connection" | "keep-alive" | "proxy-connection" | "proxy-authorization") {
-                plain.push_str(line);
-                plain.push_str("\r\n");
+                headers.push_str(line);
+                headers.push_str("\r\n");
             }
         }
-        plain.push_str("Connection: close\r\n\r\n");
-        Ok(Request { plain: Some(plain.into_bytes()), ..request })
+        let plain = Plain { method: method.to_owned(), url: url.clone(), headers };
+        Ok(Request { plain: Some(plain), ..request })
+    }
+
+    /// The header that the machine's proxy wants, if its address has a name and a password.
+    fn credentials(&self) -> String {
+        let url = self.rules.upstream.as_deref().and_then(|upstream| Url::parse(upstream).ok());
+        let Some(url) = url.filter(|url| !url.username().is_empty()) else { return String::new() };
+        let pair = [decoded(url.username()), decoded(url.password().unwrap_or_default())].join(&b':');
+        format!("Proxy-Authorization: Basic {}\r\n", BASE64.encode(pair))
     }
 
     fn trusts(&self, request: &Request) -> bool {
@@ -223,11 +251,12 @@ impl Gate {
             _ if self.rules.upstream.is_some() && !is_address(&request.host) => Vec::new(),
             _ => return Err(Refusal::Failed(502, format!("{} is not known.", target(request)))),
         };
-        let private = !trusted && addresses.iter().any(|address| net::refused_or_own(address.ip()));
-        if private || (!trusted && is_local_name(&request.host)) {
+        let private = addresses.iter().any(|address| net::refused_or_own(address.ip()));
+        if !trusted && (private || is_local_name(&request.host)) {
             return Err(forbidden(request, "the address is not public"));
         }
-        if let Some(upstream) = &self.rules.upstream {
+        // What is trusted and near, an index of the own network, the machine's proxy would not find.
+        if let Some(upstream) = self.rules.upstream.as_ref().filter(|_| !private) {
             let proxy = Url::parse(upstream).ok().and_then(|url| {
                 Some((url.host_str()?.trim_matches(['[', ']']).to_owned(), url.port_or_known_default()?))
             });
@@ -259,9 +288,9 @@ async fn connect(name: &str, connecting: impl Future<Output = io::Result<TcpStre
 }
 
 /// Asks the machine's own proxy for a tunnel.
-async fn tunnel(proxy: &mut TcpStream, request: &Request) -> Result<(), Refusal> {
+async fn tunnel(proxy: &mut TcpStream, request: &Request, credentials: &str) -> Result<(), Refusal> {
     let target = target(request);
-    let ask = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
+    let ask = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{credentials}\r\n");
     let answered = timeout(CONNECT_TIME, async {
         proxy.write_all(ask.as_bytes()).await?;
         read_head_exactly(proxy).await
@@ -276,6 +305,15 @@ async fn tunnel(proxy: &mut TcpStream, request: &Request) -> Result<(), Refusal>
         Ok(Err(error)) => Err(failed(&error.to_string())),
         Err(_) => Err(failed("no answer")),
     }
+}
+
+/// A part of an address with its `%40` and the like as they are meant.
+fn decoded(text: &str) -> Vec<u8> {
+    // A plus is a blank only in forms, which is what the decoder is made for.
+    let form = format!("x={}", text.replace('+', "%2B"));
+    url::form_urlencoded::parse(form.as_bytes())
+        .next()
+        .map_or_else(Vec::new, |(_, value)| value.into_owned().into_bytes())
 }
 
 /// A host as it is compared and resolved: lower case, and every spelling of an IPv4 address (`0`, `0x7f.1`,

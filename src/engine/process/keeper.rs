@@ -54,6 +54,8 @@ const NOT_LOCKED: u8 = 2;
 const LAST_BREATH: Duration = Duration::from_secs(30);
 /// How long the rest of the output may take once all processes are gone.
 const LAST_OUTPUT: Duration = Duration::from_secs(5);
+/// Bytes of output that are read in one tick: a unit that prints without end must not cost the keeper a processor.
+const OUTPUT_A_TICK: usize = 16 << 20;
 /// Bytes of the first output that are kept for the sentence of a sandbox that did not start.
 const FIRST_WORDS: usize = 2000;
 
@@ -103,7 +105,10 @@ fn keep_locked(folder: &Path) -> io::Result<Exit> {
     prctl::set_child_subreaper(true)?;
     let spec: Spec = serde_json::from_slice(&fs::read(SPEC)?)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run(&spec, folder))
+    let exit = runtime.block_on(run(&spec, folder));
+    // A name that is still being resolved must not delay the end.
+    runtime.shutdown_background();
+    exit
 }
 
 /// A running unit.
@@ -131,6 +136,9 @@ async fn run(spec: &Spec, folder: &Path) -> io::Result<Exit> {
     if sandbox::has_namespaces(&spec.sandbox) && geteuid().is_root() && spec.uid.is_none_or(|uid| uid == 0) {
         return Err(io::Error::other("a unit of root needs an account of its own"));
     }
+    if spec.name.is_empty() || spec.name.contains(['/', '\0']) || spec.name.starts_with('.') {
+        return Err(io::Error::other("the unit's name is not one of a folder"));
+    }
     let journal = Rc::new(prepare(spec, folder)?);
     let gate = spec.gate.clone().map(|rules| open_gate(rules, journal.clone())).transpose()?;
     let cgroup = Cgroup::make(&spec.name, &spec.limits);
@@ -140,12 +148,7 @@ async fn run(spec: &Spec, folder: &Path) -> io::Result<Exit> {
         Output::Journal => Sink::Journal(Lines::new(journal.clone(), spec.journal_bytes)),
     };
     let start = sandbox::prepare(spec, folder, &this_program()?, counted)?;
-    // Bubblewrap makes the folders of the unit's root by it; what the unit makes lies in a folder that is ours alone.
-    let inside = if sandbox::has_namespaces(&spec.sandbox) { 0o022 } else { 0o077 };
-    let ours = umask(Mode::from_bits_truncate(inside));
-    let spawned = spawn(start, cgroup.as_ref(), sink).await;
-    umask(ours);
-    let mut unit = spawned?;
+    let mut unit = spawn(start, cgroup.as_ref(), sink).await?;
     let mut watch = Watch::new(spec, folder, counted);
     let cause = {
         let mut gate_served = std::pin::pin!(async {
@@ -158,13 +161,22 @@ async fn run(spec: &Spec, folder: &Path) -> io::Result<Exit> {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut piece = vec![0; 64 * 1024];
         let mut open = true;
+        let mut room = OUTPUT_A_TICK;
         let mut heard = true;
         loop {
             tokio::select! {
-                _ = tick.tick() => if let Some(cause) = watch.look(cgroup.as_ref()).await { break Some(cause) },
-                read = unit.output.read(&mut piece), if open => match read {
+                _ = tick.tick() => {
+                    room = OUTPUT_A_TICK;
+                    if let Some(cause) = watch.look(cgroup.as_ref()).await {
+                        break Some(cause);
+                    }
+                }
+                read = unit.output.read(&mut piece), if open && room > 0 => match read {
                     Ok(0) | Err(_) => open = false,
-                    Ok(count) => unit.take(&piece[..count]),
+                    Ok(count) => {
+                        room = room.saturating_sub(count);
+                        unit.take(&piece[..count]);
+                    }
                 },
                 line = unit.reports.next_line(), if heard => match line {
                     Ok(Some(line)) => if let Some(cause) = unit.hear(&line, &mut watch) { break Some(cause) },
@@ -184,7 +196,9 @@ async fn run(spec: &Spec, folder: &Path) -> io::Result<Exit> {
     }
     if let Some(gate) = gate {
         let (connections, bytes) = gate.counted();
-        eprintln!("gate: {connections} connections, {bytes} bytes");
+        if connections > 0 {
+            eprintln!("gate: {connections} connections, {bytes} bytes");
+        }
         drop(gate);
         let _ = fs::remove_file(Path::new(GATE).join(SOCKET));
     }
@@ -194,8 +208,15 @@ async fn run(spec: &Spec, folder: &Path) -> io::Result<Exit> {
     let mut exit = unit.exit(cause, out_of_memory);
     // A unit that was shorter than the watch has only what the kernel kept of its greatest process.
     let (cpu_s, greatest) = of_children();
-    exit.peak_memory_bytes = watch.peak_memory_bytes.max(greatest.min(spec.limits.memory_bytes));
+    let limit = spec.limits.memory_bytes;
+    // Who ran out of memory had reached the limit, however short that was before the watch could see it.
+    exit.peak_memory_bytes = watch.peak_memory_bytes.max(if exit.oom { limit } else { greatest.min(limit) });
     exit.cpu_s = watch.cpu_s.max(cpu_s);
+    // A unit may have taken our rights from its own; only without root do we need them back.
+    for name in [WORK, OUT, JOURNAL] {
+        let mode = if name == JOURNAL { 0o600 } else { 0o700 };
+        let _ = fs::set_permissions(name, Permissions::from_mode(mode));
+    }
     match take_result() {
         Ok(()) => {}
         Err(sentence) if exit.error.is_none() => exit.error = Some(sentence),

@@ -59,6 +59,8 @@ pub struct Fence {
     pub write: Vec<PathBuf>,
     /// Refuse TCP but to the gate: where there is no network namespace.
     pub tcp: bool,
+    /// Nothing else holds the unit: without landlock it must not start.
+    pub alone: bool,
 }
 
 /// One piece of the root that a unit sees, in order.

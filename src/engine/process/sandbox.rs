@@ -40,7 +40,7 @@ pub const OWN_PROCESSES: u64 = 8;
 const SHM_BYTES: u64 = 256 << 20;
 /// What a process may reserve beyond twice its memory, where no cgroup counts what it really uses: thread stacks,
 /// arenas and libraries are reserved in large pieces and hardly touched.
-const RESERVE_BYTES: u64 = 1 << 30;
+const RESERVE_BYTES: u64 = 4 << 30;
 /// CPU seconds of one process beyond wall time and cores, so that the wall time speaks first.
 const SPARE_CPU_S: u64 = 10;
 
@@ -131,7 +131,7 @@ pub fn prepare(spec: &Spec, folder: &Path, program: &Path, counted: Counted) -> 
         Sandbox::Landlock | Sandbox::None => {
             let moves = moves(spec, folder)?;
             if spec.sandbox == Sandbox::Landlock {
-                plan.landlock = Some(fence_outside(spec, &moves, full));
+                plan.landlock = Some(fence_outside(&moves, full));
             }
             translate(&mut plan, &moves);
             // Nobody else's `/tmp` is shared.
@@ -286,16 +286,18 @@ fn fence_inside(spec: &Spec) -> Fence {
     let mut write: Vec<PathBuf> =
         ["/tmp", "/dev", "/proc", INSIDE_WORK, INSIDE_OUT, INSIDE_JOURNAL].map(PathBuf::from).into();
     write.extend(spec.binds.iter().filter(|bind| bind.writable).map(|bind| bind.target.clone()));
-    Fence { read: vec!["/".into()], write, tcp: false }
+    Fence { read: vec!["/".into()], write, tcp: false, alone: false }
 }
 
 /// The fence without namespaces. `/proc` shows the names and arguments of other processes; what is private in it
 /// (environment, memory, open files) landlock keeps from processes outside the fence.
-fn fence_outside(spec: &Spec, moves: &[Move], full: bool) -> Fence {
+fn fence_outside(moves: &[Move], full: bool) -> Fence {
     let mut read: Vec<PathBuf> =
         ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"].map(PathBuf::from).into();
     read.extend(SEEN_OF_ETC.iter().map(|name| Path::new("/etc").join(name)));
     read.extend(["/etc/passwd", "/etc/group", "/etc/hosts", "/etc/nsswitch.conf"].map(PathBuf::from));
+    // Which system this is: installers ask, and an answer that is there but refused ends them.
+    read.extend(["/etc/os-release", "/etc/lsb-release", "/etc/debian_version", "/etc/mime.types"].map(PathBuf::from));
     if full {
         read.push("/etc/resolv.conf".into());
     }
@@ -304,7 +306,7 @@ fn fence_outside(spec: &Spec, moves: &[Move], full: bool) -> Fence {
     for made in moves {
         if made.writable { write.push(made.to.clone()) } else { read.push(made.to.clone()) }
     }
-    Fence { read, write, tcp: !full && spec.sandbox == Sandbox::Landlock }
+    Fence { read, write, tcp: !full, alone: true }
 }
 
 /// A path inside and what it is outside, for the sandboxes that cannot move it.

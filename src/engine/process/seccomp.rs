@@ -45,7 +45,11 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_finit_module,
     libc::SYS_delete_module,
     libc::SYS_kexec_load,
+    // musl does not name it on this architecture, whose kernel has it under the same number as glibc says.
+    #[cfg(not(all(target_arch = "aarch64", target_env = "musl")))]
     libc::SYS_kexec_file_load,
+    #[cfg(all(target_arch = "aarch64", target_env = "musl"))]
+    294,
     libc::SYS_reboot,
     libc::SYS_swapon,
     libc::SYS_swapoff,
@@ -106,7 +110,8 @@ const NAMESPACES: &[libc::c_int] = &[
     libc::CLONE_NEWCGROUP,
 ];
 
-/// `TIOCLINUX`, which libc does not name: like `TIOCSTI` it types into the terminal.
+/// Both type into the terminal as if its user did. libc names only one, with a type that differs.
+const TIOCSTI: u64 = 0x5412;
 const TIOCLINUX: u64 = 0x541c;
 
 /// Puts the filter over this thread and all that it will start.
@@ -137,7 +142,7 @@ fn denied() -> Result<BpfProgram, seccompiler::BackendError> {
     rules.insert(
         libc::SYS_ioctl,
         vec![
-            rule(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, libc::TIOCSTI)?,
+            rule(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, TIOCSTI)?,
             rule(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, TIOCLINUX)?,
         ],
     );

@@ -50,7 +50,7 @@ pub struct Spec {
     pub limits: Limits,
     pub gate: Option<Gate>,
     pub output: Output,
-    /// Bytes of the journal beyond which the unit is not read any more (it may go on).
+    /// Bytes of the journal that a unit may fill; what it writes beyond counts as scratch space.
     pub journal_bytes: u64,
     /// Bytes of `stdout.log`.
     pub output_bytes: u64,

@@ -5,13 +5,11 @@ use std::{
     collections::{BTreeMap, HashMap},
     ffi::OsString,
     fs,
-    io::{BufRead, BufReader, Write},
-    net::{TcpListener, TcpStream},
+    io::{BufRead, BufReader},
+    net::TcpListener,
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::Arc,
-    thread,
     time::Instant,
 };
 
@@ -29,142 +27,18 @@ use trends_earth::{
 };
 use uuid::Uuid;
 
+use crate::support::{PackageIndex, source, wheel};
+
 // ------------------------------------------------------------------------------------------------ an index of our own
-
-/// A zip archive, nothing compressed.
-fn zip(files: &[(String, String)]) -> Vec<u8> {
-    let (mut out, mut directory) = (Vec::new(), Vec::new());
-    for (name, content) in files {
-        let mut crc = flate2::Crc::new();
-        crc.update(content.as_bytes());
-        let mut head = Vec::new();
-        head.extend([20, 0, 0, 0, 0, 0, 0, 0, 0x21, 0x50]);
-        head.extend(crc.sum().to_le_bytes());
-        head.extend((content.len() as u32).to_le_bytes());
-        head.extend((content.len() as u32).to_le_bytes());
-        head.extend((name.len() as u16).to_le_bytes());
-        head.extend([0, 0]);
-        directory.extend(b"PK\x01\x02\x14\x00");
-        directory.extend(&head);
-        directory.extend([0; 6]);
-        directory.extend([0, 0, 0xa4, 0x81]);
-        directory.extend((out.len() as u32).to_le_bytes());
-        directory.extend(name.as_bytes());
-        out.extend(b"PK\x03\x04");
-        out.extend(&head);
-        out.extend(name.as_bytes());
-        out.extend(content.as_bytes());
-    }
-    let at = out.len() as u32;
-    out.extend(&directory);
-    out.extend(b"PK\x05\x06\0\0\0\0");
-    out.extend((files.len() as u16).to_le_bytes());
-    out.extend((files.len() as u16).to_le_bytes());
-    out.extend((directory.len() as u32).to_le_bytes());
-    out.extend(at.to_le_bytes());
-    out.extend([0, 0]);
-    out
-}
-
-fn wheel(name: &str, version: &str, needs: &[&str]) -> (String, Vec<u8>) {
-    let info = format!("{name}-{version}.dist-info");
-    let mut metadata = format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n");
-    for need in needs {
-        metadata += &format!("Requires-Dist: {need}\n");
-    }
-    let record = format!("{name}.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n");
-    let files = [
-        (format!("{name}.py"), format!("VERSION = '{version}'\n")),
-        (format!("{info}/METADATA"), metadata),
-        (
-            format!("{info}/WHEEL"),
-            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n".into(),
-        ),
-        (format!("{info}/RECORD"), record),
-    ];
-    (format!("{name}-{version}-py3-none-any.whl"), zip(&files))
-}
-
-/// A source archive whose build needs nothing but itself.
-fn source(name: &str, version: &str) -> (String, Vec<u8>) {
-    let backend = format!(
-        r#"
-import os, zipfile
-def build_wheel(folder, config_settings=None, metadata_directory=None):
-    info = "{name}-{version}.dist-info"
-    target = "{name}-{version}-py3-none-any.whl"
-    with zipfile.ZipFile(os.path.join(folder, target), "w") as file:
-        file.writestr("{name}.py", "VERSION = '{version}'\n")
-        file.writestr(info + "/METADATA", "Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        file.writestr(info + "/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        file.writestr(info + "/RECORD", "{name}.py,,\n" + info + "/METADATA,,\n" + info + "/WHEEL,,\n" + info + "/RECORD,,\n")
-    return target
-"#
-    );
-    let project = "[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n";
-    let info = format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n");
-    let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
-    for (file, text) in [("pyproject.toml", project), ("backend.py", &backend), ("PKG-INFO", &info)] {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(text.len() as u64);
-        header.set_mode(0o644);
-        tar.append_data(&mut header, format!("{name}-{version}/{file}"), text.as_bytes()).unwrap();
-    }
-    (format!("{name}-{version}.tar.gz"), tar.into_inner().unwrap().finish().unwrap())
-}
 
 fn packages() -> HashMap<String, Vec<u8>> {
     [
         wheel("greeting", "1.0", &["helper>=1"]),
         wheel("greeting", "2.0", &["helper>=1"]),
         wheel("helper", "1.5", &[]),
-        source("homemade", "0.1"),
+        source("homemade", "0.1", ""),
     ]
     .into()
-}
-
-/// A package index on a loopback port, for as long as the test runs.
-fn serve(files: HashMap<String, Vec<u8>>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let files = Arc::new(files);
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let files = files.clone();
-            thread::spawn(move || answer(stream, &files));
-        }
-    });
-    url
-}
-
-fn answer(mut stream: TcpStream, files: &HashMap<String, Vec<u8>>) {
-    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-    let Some(Ok(request)) = lines.next() else { return };
-    lines.map_while(Result::ok).find(String::is_empty);
-    let mut words = request.split(' ');
-    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let path = path.trim_matches('/');
-    let (status, kind, body) = match path.split_once('/') {
-        Some(("files", name)) if files.contains_key(name) => {
-            ("200 OK", "application/octet-stream", files[name].clone())
-        }
-        Some(("simple", name)) if files.keys().any(|file| file.starts_with(&format!("{name}-"))) => {
-            let mut page = String::from("<!DOCTYPE html><html><body>");
-            for file in files.keys().filter(|file| file.starts_with(&format!("{name}-"))) {
-                page += &format!("<a href=\"/files/{file}\">{file}</a>\n");
-            }
-            ("200 OK", "text/html", page.into_bytes())
-        }
-        _ => ("404 Not Found", "text/plain", b"no such package".to_vec()),
-    };
-    let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        body.len()
-    );
-    let _ = stream.write_all(head.as_bytes());
-    if method != "HEAD" {
-        let _ = stream.write_all(&body);
-    }
 }
 
 // ------------------------------------------------------------------------------------------------ a build
@@ -300,7 +174,7 @@ fn says(environment: &Path, program: &str) -> String {
 }
 
 fn fills_an_environment(rung: &str, ladder: Ladder) -> Case {
-    let case = Case::new("Greeting<2", Policy::Wheels, ladder, index(&serve(packages())));
+    let case = Case::new("Greeting<2", Policy::Wheels, ladder, index(&PackageIndex::serve(packages()).url));
     let ended = case.run();
     assert_eq!(ended.code, 0, "{:#?}", ended.lines);
     let installed = ended.installed.unwrap();
@@ -362,8 +236,12 @@ fn a_rung_that_breaks_leads_to_the_next() {
     let folder = Folder::new();
     let uv = folder.0.join("uv");
     symlink("/bin/false", &uv).unwrap();
-    let case =
-        Case::new("helper", Policy::Wheels, Ladder { uv: Some(uv), pip: true, venv: false }, index(&serve(packages())));
+    let case = Case::new(
+        "helper",
+        Policy::Wheels,
+        Ladder { uv: Some(uv), pip: true, venv: false },
+        index(&PackageIndex::serve(packages()).url),
+    );
     let ended = case.run();
     assert_eq!((ended.code, ended.installed.unwrap().rung.as_deref()), (0, Some("pip")), "{:#?}", ended.lines);
     assert!(ended.lines.contains(&"The installer uv cannot make an environment here.".to_owned()));

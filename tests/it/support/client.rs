@@ -71,12 +71,17 @@ impl Client {
 
     /// Sends what was prepared and reads the answer.
     pub async fn send(&self, request: RequestBuilder) -> Answer {
+        self.try_send(request).await.unwrap_or_else(|error| panic!("{error:?}"))
+    }
+
+    /// The same where the server may be killed before it has answered.
+    pub async fn try_send(&self, request: RequestBuilder) -> reqwest::Result<Answer> {
         let (client, request) = request.build_split();
-        let request = request.unwrap();
+        let request = request?;
         let what = format!("{} {}", request.method(), request.url());
-        let answer = client.execute(request).await.unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        let answer = client.execute(request).await?;
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-        Answer { status, headers, bytes: answer.bytes().await.unwrap().to_vec(), what }
+        Ok(Answer { status, headers, bytes: answer.bytes().await?.to_vec(), what })
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -92,6 +97,16 @@ impl Client {
         self.send(self.request(Method::POST, path)).await
     }
 
+    /// A POST of these bytes with this content type.
+    pub async fn post_raw(&self, path: &str, kind: &str, body: impl Into<reqwest::Body>) -> Answer {
+        self.send(self.request(Method::POST, path).header("content-type", kind).body(body)).await
+    }
+
+    /// The same caller with another token, or none.
+    pub fn with_token(&self, token: impl Into<Option<String>>) -> Self {
+        Client { token: token.into(), ..self.clone() }
+    }
+
     pub async fn patch(&self, path: &str, body: &Value) -> Answer {
         self.send(self.request(Method::PATCH, path).json(body)).await
     }
@@ -102,8 +117,13 @@ impl Client {
 
     /// Uploads bytes as the part `file` under this file name.
     pub async fn upload(&self, method: Method, path: &str, file_name: &str, bytes: Vec<u8>) -> Answer {
+        self.send(self.uploading(method, path, file_name, bytes)).await
+    }
+
+    /// An upload that is not sent yet.
+    pub fn uploading(&self, method: Method, path: &str, file_name: &str, bytes: Vec<u8>) -> RequestBuilder {
         let part = multipart::Part::bytes(bytes).file_name(file_name.to_owned());
-        self.send(self.request(method, path).multipart(multipart::Form::new().part("file", part))).await
+        self.request(method, path).multipart(multipart::Form::new().part("file", part))
     }
 
     /// Publishes a package; the script as answered.

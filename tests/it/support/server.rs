@@ -9,16 +9,22 @@ use std::{
     time::Duration,
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use secrecy::SecretString;
 use serde_json::json;
 use trends_earth::{
     app::{App, DataDir},
     config::{Config, Flags},
+    reading,
     server::create_user,
     store::{Db, users::Role},
+    writing,
 };
 
-use super::{Client, client::PATIENCE, database};
+use super::{Client, client::PATIENCE, database, token};
 
 /// The administrator that every test server has.
 const ADMIN: (&str, &str) = ("admin@example.org", "Admin!Passw0rd#1");
@@ -36,6 +42,11 @@ pub struct Options {
 impl Options {
     pub fn set(mut self, name: &str, value: impl ToString) -> Self {
         self.env.insert(name.to_owned(), value.to_string());
+        self
+    }
+
+    pub fn without_worker(mut self) -> Self {
+        self.no_worker = true;
         self
     }
 }
@@ -65,9 +76,7 @@ impl Server {
     }
 
     pub async fn with(options: Options) -> Self {
-        let folder = std::env::temp_dir().join(format!("te-test-{}", uuid::Uuid::new_v4()));
-        std::fs::create_dir(&folder).unwrap();
-        private(&folder);
+        let folder = new_folder();
         let mut options = options;
         let database = match database::server_url() {
             None => None,
@@ -82,7 +91,7 @@ impl Server {
             }
         };
         for (name, value) in [
-            ("JWT_SECRET_KEY", "test-jwt-secret-0123456789abcdef0123456789"),
+            ("JWT_SECRET_KEY", token::SECRET),
             ("TE_ADMIN_EMAIL", ADMIN.0),
             ("TE_ADMIN_PASSWORD", ADMIN.1),
             ("TE_LEASE_S", "3"),
@@ -98,6 +107,10 @@ impl Server {
                 options.env.entry(name.to_owned()).or_insert(value);
             }
         }
+        Self::begin(folder, options, database).await
+    }
+
+    async fn begin(folder: PathBuf, options: Options, database: Option<(String, String, String)>) -> Self {
         let (process, base) = spawn(&folder, &options).await;
         let app = view(&folder, &options).await;
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -156,10 +169,32 @@ impl Server {
 
     /// Asks the server to stop, and waits for it.
     pub fn stop(&mut self) -> std::process::ExitStatus {
-        let mut process = self.process.take().unwrap();
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(process.id()).unwrap());
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
-        process.wait().unwrap()
+        self.signal(Signal::SIGTERM);
+        self.process.take().unwrap().wait().unwrap()
+    }
+
+    /// Sends the server a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.pid()).unwrap()), signal).unwrap();
+    }
+
+    /// A second server on the same PostgreSQL database, with a folder of its own; scripts are kept in a folder that both
+    /// share. It must be dropped before the first one.
+    pub async fn beside(&self, options: Options) -> Self {
+        assert!(self.database.is_some(), "SQLite serves one machine");
+        let folder = new_folder();
+        std::fs::create_dir_all(self.folder.join("objects")).unwrap();
+        std::os::unix::fs::symlink(self.folder.join("objects"), folder.join("objects")).unwrap();
+        let mut options = options;
+        for (name, value) in &self.options.env {
+            options.env.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        Self::begin(folder, options, None).await
+    }
+
+    /// The folder of a run's unit.
+    pub fn unit(&self, execution: &str) -> PathBuf {
+        self.folder.join("runs").join(execution)
     }
 
     /// Starts the server again on the same folder and database, on another port; callers made before must `move_to` it.
@@ -172,6 +207,56 @@ impl Server {
     /// The same caller at the server's present address.
     pub fn moved(&self, client: &Client) -> Client {
         Client { base: self.base.clone(), ..client.clone() }
+    }
+
+    /// Whether a sandbox of the settings works on this machine, once the server knows.
+    pub async fn has_sandbox(&self) -> bool {
+        let mut works = None;
+        super::until("the sandbox was tried", async || {
+            let log = self.log();
+            works = log
+                .contains("scripts run here")
+                .then_some(true)
+                .or(log.contains("no script runs here").then_some(false));
+            works.is_some()
+        })
+        .await;
+        works == Some(true)
+    }
+
+    /// Waits until the keeper of a run has ended, and with it every process of the run.
+    pub async fn unit_is_gone(&self, execution: &str) {
+        let lock = File::open(self.folder.join("runs").join(execution).join("alive.lock")).unwrap();
+        let ended = tokio::task::spawn_blocking(move || lock.lock_shared().unwrap());
+        tokio::time::timeout(PATIENCE, ended).await.expect("the run ends").unwrap();
+    }
+
+    /// How many rows a table has.
+    pub async fn rows(&self, table: &str) -> i64 {
+        let text = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
+        reading!(&self.app.db, |on| sqlx::query_scalar(text).fetch_one(on).await).unwrap()
+    }
+
+    /// Runs a statement on the server's database.
+    pub async fn execute(&self, statement: &str) {
+        let text = sqlx::AssertSqlSafe(statement.to_owned());
+        writing!(&self.app.db, |on| sqlx::query(text).execute(on).await.map(drop)).unwrap();
+    }
+
+    /// Every file and folder below these folders of the data folder.
+    pub fn files(&self, folders: &[&str]) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let mut next: Vec<PathBuf> = folders.iter().map(|name| self.folder.join(name)).collect();
+        while let Some(folder) = next.pop() {
+            for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    next.push(entry.path());
+                }
+                found.push(entry.path());
+            }
+        }
+        found.sort();
+        found
     }
 
     /// Everything that the server has logged.
@@ -227,9 +312,12 @@ fn wait_until_dead(unit: &Path) {
     }
 }
 
-fn private(folder: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)).unwrap();
+/// A folder of this test's own, which nobody else may read.
+fn new_folder() -> PathBuf {
+    use std::os::unix::fs::DirBuilderExt;
+    let folder = std::env::temp_dir().join(format!("te-test-{}", uuid::Uuid::new_v4()));
+    std::fs::DirBuilder::new().mode(0o700).create(&folder).unwrap();
+    folder
 }
 
 /// Starts the program and waits until it says where it listens.

@@ -1,0 +1,30 @@
+//! Units of this machine that nobody waits for any more: their run has ended, is gone, or was given up while the machine
+//! was away. They are stopped at each start of a worker, and every minute.
+
+use super::Worker;
+use crate::{engine::Unit, store};
+
+/// Stops every living unit without a run or build that is open and here.
+pub async fn sweep(worker: &Worker) -> anyhow::Result<()> {
+    for unit in worker.engine.list().await? {
+        if !is_wanted(worker, unit).await? {
+            tracing::warn!(unit = %unit, "a unit that nobody waits for is stopped");
+            worker.engine.stop(unit).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn is_wanted(worker: &Worker, unit: Unit) -> anyhow::Result<bool> {
+    let db = &worker.app.db;
+    Ok(match unit {
+        Unit::Execution(id) => {
+            let open = store::executions::glance(db, id).await?.is_some_and(|(status, _)| !status.is_terminal());
+            let here = store::runs::find(db, id).await?.and_then(|run| run.scope);
+            open && here.as_deref() == Some(worker.engine.scope())
+        }
+        Unit::Build(id) => {
+            store::script_versions::get(db, id).await?.is_some_and(|version| version.status == "BUILDING")
+        }
+    })
+}

@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# Installs what is missing, then runs everything: format, lints, the runner's tests, all tests on SQLite and on PostgreSQL.
+# `./test.sh --long` adds what takes longer. The last line is `N passed, N failed, N skipped`.
+set -u
+cd "$(dirname "$0")" || exit 1
+
+long=false
+for word in "$@"; do
+    case "$word" in
+        --long) long=true ;;
+        *) echo "usage: ./test.sh [--long]" >&2; exit 2 ;;
+    esac
+done
+
+passed=0 failed=0 skipped=0 broken=()
+work=$(mktemp -d)
+postgres=
+trap 'stop_postgres; rm -rf "$work"' EXIT
+
+# part NAME COMMAND… : runs a part, shows how long it took, counts it as one test unless it counted its own.
+part() {
+    local name=$1 start=$SECONDS counted=$((passed + failed))
+    shift
+    printf '\n== %s\n' "$name"
+    if "$@"; then
+        [ $((passed + failed)) -gt $counted ] || passed=$((passed + 1))
+        printf '== %s: good, %d s\n' "$name" $((SECONDS - start))
+    else
+        [ $((passed + failed)) -gt $counted ] && [ "${last_failed:-0}" -gt 0 ] || failed=$((failed + 1))
+        broken+=("$name")
+        printf '== %s: FAILED, %d s\n' "$name" $((SECONDS - start))
+    fi
+    last_failed=0
+}
+
+skip() {
+    skipped=$((skipped + 1))
+    printf '\n== SKIPPED %s: %s\n' "$1" "$2"
+}
+
+# Programs that the tests stand on; as root on Debian they are installed, elsewhere the parts that need them are skipped.
+install() {
+    local missing=()
+    command -v bwrap >/dev/null || missing+=(bubblewrap)
+    ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing+=(postgresql)
+    command -v psql >/dev/null || missing+=(postgresql-client)
+    command -v cc >/dev/null || missing+=(gcc libc6-dev)
+    command -v python3 >/dev/null || missing+=(python3)
+    command -v curl >/dev/null || missing+=(curl)
+    [ ${#missing[@]} -eq 0 ] && return 0
+    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+        echo "missing: ${missing[*]} (install them as root: apt-get install ${missing[*]})"
+        return 0
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq && apt-get install -y -qq "${missing[@]}" >"$work/apt.log" 2>&1 || { tail -5 "$work/apt.log"; return 1; }
+}
+
+# cargo_test NAME ARGS… : runs the suite and adds its numbers.
+cargo_test() {
+    local log="$work/$1.log" code p f
+    shift
+    cargo test --test it "$@" 2>&1 | tee "$log"
+    code=${PIPESTATUS[0]}
+    p=$(sed -n 's/^test result: .* \([0-9]*\) passed.*/\1/p' "$log" | awk '{n += $1} END {print n + 0}')
+    f=$(sed -n 's/^test result: .* \([0-9]*\) failed.*/\1/p' "$log" | awk '{n += $1} END {print n + 0}')
+    # A test that cannot run here says so by name; it has passed without testing anything.
+    s=$(grep -h '^SKIPPED ' "$log" | sort -u | wc -l)
+    passed=$((passed + p - s)) failed=$((failed + f)) skipped=$((skipped + s)) last_failed=$f
+    [ "$code" -eq 0 ]
+}
+
+# A private PostgreSQL on a socket and a loopback port of its own, without any safety: it is thrown away.
+start_postgres() {
+    local bin=
+    bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1)
+    [ -n "$bin" ] && [ -x "$bin/initdb" ] || return 1
+    postgres="$work/postgres"
+    mkdir "$postgres"
+    as=()
+    if [ "$(id -u)" -eq 0 ]; then
+        chmod 711 "$work" && chown postgres "$postgres"
+        as=(setpriv --reuid postgres --regid postgres --clear-groups)
+    fi
+    "${as[@]}" "$bin/initdb" -D "$postgres/data" -U postgres -A trust -E UTF8 --no-sync >"$work/initdb.log" 2>&1 || { cat "$work/initdb.log"; return 1; }
+    port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    "${as[@]}" "$bin/pg_ctl" -D "$postgres/data" -l "$postgres/log" -w -s \
+        -o "-p $port -k $postgres -c fsync=off -c full_page_writes=off -c max_connections=400" start || { cat "$postgres/log"; return 1; }
+    pg_ctl=("${as[@]}" "$bin/pg_ctl" -D "$postgres/data")
+    export TEST_DATABASE_URL="postgresql://postgres:x@127.0.0.1:$port/postgres"
+}
+
+stop_postgres() {
+    [ -n "$postgres" ] && [ -d "$postgres/data" ] && "${pg_ctl[@]}" -m immediate -s stop >/dev/null 2>&1
+    postgres=
+}
+
+on_sqlite() { env -u TEST_DATABASE_URL cargo test --test it --no-run >/dev/null 2>&1; TEST_DATABASE_URL= cargo_test sqlite; }
+on_postgres() { cargo_test postgres; }
+python_tests() {
+    python3 -m unittest discover -s tests/python 2>&1 | tee "$work/python.log"
+    local code=${PIPESTATUS[0]} n
+    n=$(sed -n 's/^Ran \([0-9]*\) tests\?.*/\1/p' "$work/python.log")
+    [ "$code" -eq 0 ] && passed=$((passed + ${n:-0}))
+    return "$code"
+}
+
+part "install what is missing" install
+part "format" cargo fmt --check
+part "lints" cargo clippy --all-targets -- -D warnings
+part "the runner in Python" python_tests
+part "tests on SQLite" on_sqlite
+if start_postgres; then
+    part "tests on PostgreSQL" on_postgres
+    stop_postgres
+else
+    skip "tests on PostgreSQL" "PostgreSQL is not installed and cannot be installed here"
+fi
+if command -v cargo-deny >/dev/null; then
+    part "licences and bans" cargo deny --offline check bans licenses sources
+else
+    skip "licences and bans" "cargo-deny is not installed (cargo install cargo-deny)"
+fi
+if $long; then
+    part "200 kills on SQLite" env TEST_DATABASE_URL= TE_TEST_KILLS=200 cargo test --test it durability
+fi
+
+printf '\n'
+[ ${#broken[@]} -gt 0 ] && printf 'failed: %s\n' "${broken[*]}"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ] && [ ${#broken[@]} -eq 0 ]

@@ -1,0 +1,180 @@
+//! Limits hold for the whole tree of a unit.
+//! As root a cgroup counts; as another account the first process inside does.
+
+use std::time::Instant;
+
+use trends_earth::engine::process::spec::Sandbox;
+
+use super::unit::{Unit, both, bwrap, each};
+
+fn all() -> [Sandbox; 4] {
+    [bwrap(), Sandbox::Namespaces, Sandbox::Landlock, Sandbox::None]
+}
+
+#[test]
+fn memory_is_counted_with_the_children() {
+    each(&all(), |variant| {
+        // Each of them is below the limit.
+        let code = r#"
+import os, time
+for i in range(4):
+    if not os.fork():
+        held = bytearray(b"x" * (24 << 20))
+        time.sleep(1000)
+time.sleep(1000)
+"#;
+        let mut unit = Unit::new(&variant, code);
+        unit.spec.limits.memory_bytes = 64 << 20;
+        let ended = unit.run();
+        assert!(ended.exit.oom && !ended.exit.timed_out && ended.exit.error.is_none(), "{:?}", ended.exit);
+        assert!(ended.exit.peak_memory_bytes >= 64 << 20, "{:?}", ended.exit);
+    });
+}
+
+#[test]
+fn memory_that_children_share_is_counted_once() {
+    both(|variant| {
+        let code = r#"
+import os, time
+held = bytearray(b"x" * (40 << 20))
+for i in range(4):
+    if not os.fork():
+        time.sleep(1)
+        os._exit(0)
+for i in range(4): os.wait()
+"#;
+        let mut unit = Unit::new(&variant, code);
+        unit.spec.limits.memory_bytes = 96 << 20;
+        let ended = unit.run();
+        assert_eq!((ended.exit.oom, ended.exit.code), (false, Some(0)), "{:?}", ended.exit);
+        assert!(ended.exit.peak_memory_bytes > 40 << 20, "{:?}", ended.exit);
+    });
+}
+
+#[test]
+fn files_in_memory_are_memory() {
+    both(|variant| {
+        let code = r#"
+import time
+with open("/dev/shm/a", "wb") as file:
+    for i in range(48): file.write(b"x" * (1 << 20))
+with open("/tmp/a", "wb") as file:
+    for i in range(48): file.write(b"x" * (1 << 20))
+time.sleep(1000)
+"#;
+        let mut unit = Unit::new(&variant, code);
+        unit.spec.limits.memory_bytes = 64 << 20;
+        let ended = unit.run();
+        assert!(ended.exit.oom, "{:?} {}", ended.exit, ended.stdout());
+        // Each file system has its own limit below.
+        let code = r#"
+try:
+    with open("/tmp/a", "wb") as file:
+        for i in range(48): file.write(b"x" * (1 << 20))
+except OSError as error: print(error.strerror)
+"#;
+        let mut unit = Unit::new(&variant, code);
+        unit.spec.limits.scratch_bytes = 16 << 20;
+        assert_eq!(unit.run().stdout(), "No space left on device\n");
+    });
+}
+
+#[test]
+fn a_fork_bomb_is_contained_and_its_neighbour_works() {
+    both(|variant| {
+        let bomb = r#"
+import os, time
+most = 0
+open("started", "w").close()
+while True:
+    try:
+        if os.fork(): most += 1
+    except OSError:
+        open("full", "w").close()
+"#;
+        let mut unit = Unit::new(&variant, bomb);
+        unit.spec.limits.max_processes = 32;
+        let mut running = unit.start();
+        running.wait_for("full");
+        let neighbour = Unit::new(&variant, "import os; print(os.fork() >= 0)").run();
+        assert_eq!(neighbour.exit.code, Some(0), "{:?} {}", neighbour.exit, neighbour.stdout());
+        let bombs = super::unit::processes_with(&running.unit.marker).len();
+        assert!(bombs <= 32 + 8, "{bombs} processes");
+        running.stop();
+        assert!(running.end().exit.stopped);
+    });
+}
+
+#[test]
+fn without_namespaces_the_watch_ends_a_fork_bomb() {
+    each(&[Sandbox::Landlock, Sandbox::None], |variant| {
+        let code = "import os, time\nfor i in range(400):\n    if not os.fork(): time.sleep(1000)\ntime.sleep(1000)";
+        let mut unit = Unit::new(&variant, code);
+        unit.spec.limits.max_processes = 32;
+        let exit = unit.run().exit;
+        // A cgroup makes the fork fail; the watch ends the unit.
+        let watched = exit.error.as_deref() == Some("The script had more than 32 processes at one time.");
+        assert!(watched || exit.code == Some(1), "{exit:?}");
+    });
+}
+
+#[test]
+fn wall_time_ends_a_unit() {
+    each(&all(), |variant| {
+        let start = Instant::now();
+        let mut unit = Unit::new(&variant, "import os, time\nos.fork()\nos.write(1, b'begun\\n')\ntime.sleep(1000)");
+        unit.spec.limits.timeout_s = 1;
+        let ended = unit.run();
+        assert!(ended.exit.timed_out && !ended.exit.oom && ended.exit.error.is_none(), "{:?}", ended.exit);
+        assert_eq!(ended.exit.signal, Some(9));
+        assert!(start.elapsed().as_secs_f64() >= 1.0);
+        assert_eq!(ended.stdout(), "begun\nbegun\n");
+    });
+}
+
+#[test]
+fn scratch_is_limited_also_without_a_name() {
+    both(|variant| {
+        let fill = |after: &str| {
+            let code = format!(
+                "import os, time\nf = open('a', 'wb', 0)\n{after}\nfor i in range(20): f.write(b'x' * (1 << 20))\ntime.sleep(1000)"
+            );
+            let mut unit = Unit::new(&variant, &code);
+            unit.spec.limits.scratch_bytes = 16 << 20;
+            unit.start()
+        };
+        let (named, nameless) = (fill(""), fill("os.unlink('a')"));
+        let closed = Unit::new(&variant, "import os, time\nos.mkdir('a')\nos.chmod('a', 0)\ntime.sleep(1000)").start();
+        for running in [named, nameless] {
+            let error = running.end().exit.error;
+            assert_eq!(error.as_deref(), Some("The scratch folder holds more than 16,777,216 bytes."));
+        }
+        // Root can look into it, another account cannot.
+        closed.stop();
+        let exit = closed.end().exit;
+        assert!(exit.stopped || exit.error.is_some_and(|error| error.contains("cannot be measured")));
+    });
+}
+
+#[test]
+fn one_file_is_limited() {
+    both(|variant| {
+        let code = "f = open('a', 'wb', 0)\ntry:\n    for i in range(9): f.write(b'x' * (1 << 20))\nexcept OSError as e: print(e.strerror)";
+        let mut unit = Unit::new(&variant, code);
+        unit.spec.limits.max_file_bytes = 4 << 20;
+        assert_eq!(unit.run().stdout(), "File too large\n");
+    });
+}
+
+#[test]
+fn a_unit_that_prints_without_end_is_ended_in_time() {
+    each(&[bwrap()], |variant| {
+        let mut unit = Unit::new(&variant, "import os\nwhile True: os.write(1, b'x' * 65536)");
+        unit.spec.limits.timeout_s = 1;
+        let start = Instant::now();
+        let ended = unit.run();
+        assert!(ended.exit.timed_out, "{:?}", ended.exit);
+        assert!(start.elapsed().as_secs() < 10);
+        assert!(ended.stdout().len() <= 1 << 20);
+    });
+}
