@@ -1,6 +1,10 @@
 //! The OpenAPI document and its page, from the binary.
 
-use axum::{Router, http::HeaderValue, routing::get};
+use axum::{
+    Router,
+    http::{HeaderName, HeaderValue, header},
+    routing::get,
+};
 use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::openapi::{
     OpenApi,
@@ -23,14 +27,15 @@ pub fn routes(document: OpenApi) -> Router<App> {
     let page: Router<App> = SwaggerUi::new("/api/docs").config(Config::from("/swagger.json")).into();
     // The page brings its own scripts and styles in line.
     let policy = "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; font-src 'self'; img-src 'self' data:";
-    let page = page
-        .layer(SetResponseHeaderLayer::overriding(
-            axum::http::header::CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static(policy),
-        ))
-        .layer(SetResponseHeaderLayer::overriding(
-            axum::http::header::X_FRAME_OPTIONS,
-            HeaderValue::from_static("SAMEORIGIN"),
-        ));
+    let page = [
+        (header::CONTENT_SECURITY_POLICY, policy),
+        (header::X_FRAME_OPTIONS, "SAMEORIGIN"),
+        (HeaderName::from_static("cross-origin-embedder-policy"), "require-corp"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    ]
+    .into_iter()
+    .fold(page, |page, (name, value)| {
+        page.layer(SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value)))
+    });
     Router::new().route("/swagger.json", get(move || async move { axum::Json(document) })).merge(page)
 }

@@ -8,5 +8,6 @@ mod clients;
 mod contract;
 mod durability;
 mod engine;
+mod migrations;
 mod net;
 mod support;

@@ -46,7 +46,18 @@ impl Place {
         place
     }
 
-    /// A command of the program with these words and, if it takes one, `--data-dir`.
+    pub fn is_postgres(&self) -> bool {
+        self.database.is_some()
+    }
+
+    /// Loads a SQL file into the place's database on PostgreSQL.
+    pub fn load(&self, sql: &std::path::Path) {
+        let url = &self.env["DATABASE_URL"];
+        let loaded = std::process::Command::new("psql").args([url, "-qf"]).arg(sql).output().unwrap();
+        assert!(loaded.status.success(), "{}", String::from_utf8_lossy(&loaded.stderr));
+    }
+
+    /// A command of the program with these words.
     pub fn program(&self, words: &[&str]) -> Program {
         let mut command = Command::new(env!("CARGO_BIN_EXE_trends-earth"));
         command.args(words).env_clear().envs(&self.env).current_dir(&self.folder).kill_on_drop(true);
