@@ -10,4 +10,5 @@ mod durability;
 mod engine;
 mod migrations;
 mod net;
+mod promises;
 mod support;

@@ -50,12 +50,8 @@ pub fn certificates(bundle: &Path) -> (Bind, impl Iterator<Item = (String, Strin
 
 /// Variables that lead a program inside to the gate; programs read them in either spelling.
 pub fn proxies() -> impl Iterator<Item = (String, String)> {
-    let outside = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"].map(|name| (name, PROXY));
-    let here = [("NO_PROXY", "127.0.0.1,localhost")];
-    outside
-        .into_iter()
-        .chain(here)
-        .flat_map(|(name, value)| [(name.to_owned(), value.to_owned()), (name.to_ascii_lowercase(), value.to_owned())])
+    let names = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"].into_iter();
+    names.flat_map(|name| [name.to_owned(), name.to_ascii_lowercase()]).map(|name| (name, PROXY.to_owned()))
 }
 
 /// Packages of one environment that are written down, and characters of each line.

@@ -18,7 +18,7 @@ pub struct PackageIndex {
 }
 
 struct Shelf {
-    files: HashMap<String, Vec<u8>>,
+    files: Mutex<HashMap<String, Vec<u8>>>,
     asked: Mutex<Vec<String>>,
     held: Mutex<bool>,
     let_go: Condvar,
@@ -29,7 +29,7 @@ impl PackageIndex {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shelf = Arc::new(Shelf {
-            files: files.into_iter().collect(),
+            files: Mutex::new(files.into_iter().collect()),
             asked: Mutex::default(),
             held: Mutex::default(),
             let_go: Condvar::new(),
@@ -42,6 +42,11 @@ impl PackageIndex {
             }
         });
         PackageIndex { url, shelf }
+    }
+
+    /// Adds a package.
+    pub fn add(&self, (name, bytes): (String, Vec<u8>)) {
+        self.shelf.files.lock().unwrap().insert(name, bytes);
     }
 
     /// From now on files are not sent until `let_go`.
@@ -69,16 +74,17 @@ impl Shelf {
         let mut words = request.split(' ');
         let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let path = path.trim_matches('/');
+        let files = self.files.lock().unwrap().clone();
         let (status, kind, body) = match path.split_once('/') {
-            Some(("files", name)) if self.files.contains_key(name) => {
+            Some(("files", name)) if files.contains_key(name) => {
                 self.asked.lock().unwrap().push(name.to_owned());
                 let held = self.held.lock().unwrap();
                 drop(self.let_go.wait_timeout_while(held, Duration::from_secs(60), |held| *held).unwrap());
-                ("200 OK", "application/octet-stream", self.files[name].clone())
+                ("200 OK", "application/octet-stream", files[name].clone())
             }
-            Some(("simple", name)) if self.files.keys().any(|file| file.starts_with(&format!("{name}-"))) => {
+            Some(("simple", name)) if files.keys().any(|file| file.starts_with(&format!("{name}-"))) => {
                 let mut page = String::from("<!DOCTYPE html><html><body>");
-                for file in self.files.keys().filter(|file| file.starts_with(&format!("{name}-"))) {
+                for file in files.keys().filter(|file| file.starts_with(&format!("{name}-"))) {
                     page += &format!("<a href=\"/files/{file}\">{file}</a>\n");
                 }
                 ("200 OK", "text/html", page.into_bytes())
@@ -151,7 +157,8 @@ pub fn wheel(name: &str, version: &str, needs: &[&str]) -> (String, Vec<u8>) {
     (format!("{name}-{version}-py3-none-any.whl"), zip(&files))
 }
 
-/// A source archive whose build needs nothing but itself, and runs this code first.
+/// A source archive whose build needs nothing but itself, and runs this code first; the text `MODULE`, if the code sets
+/// it, is added to the module.
 pub fn source(name: &str, version: &str, code: &str) -> (String, Vec<u8>) {
     let backend = format!(
         r#"
@@ -161,7 +168,7 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
     info = "{name}-{version}.dist-info"
     target = "{name}-{version}-py3-none-any.whl"
     with zipfile.ZipFile(os.path.join(folder, target), "w") as file:
-        file.writestr("{name}.py", "VERSION = '{version}'\n")
+        file.writestr("{name}.py", "VERSION = '{version}'\n" + globals().get("MODULE", ""))
         file.writestr(info + "/METADATA", "Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
         file.writestr(info + "/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         file.writestr(info + "/RECORD", "{name}.py,,\n" + info + "/METADATA,,\n" + info + "/WHEEL,,\n" + info + "/RECORD,,\n")

@@ -1,0 +1,111 @@
+//! P4: a run's credential opens this run, on a fixed list of routes, from its dispatch until it has ended.
+
+use reqwest::Method;
+use serde_json::json;
+use trends_earth::auth::tokens;
+
+use crate::support::{Client, Package, Server};
+
+/// Signs in as a run.
+async fn sign_in(server: &Server, execution: &str, secret: &str) -> Option<Client> {
+    let mut client = server.anonymous();
+    let body = json!({"email": format!("execution-{execution}"), "password": secret});
+    let answer = client.post("/auth", &body).await;
+    if answer.status == 401 {
+        return None;
+    }
+    let session = answer.expect(200);
+    assert_eq!(session["expires_in"], 3600);
+    assert!(session.get("refresh_token").is_none(), "a run signs in again: {session}");
+    client.token = Some(session["access_token"].as_str().unwrap().to_owned());
+    Some(client)
+}
+
+/// Gives a run a credential that the test knows.
+async fn lend(server: &Server, execution: &str, attempt: i32, secret: &str) {
+    let digest = tokens::digest(secret);
+    server
+        .execute(&format!(
+            "INSERT INTO execution_credential (execution_id, attempt, secret_sha256) VALUES ('{execution}', {attempt}, '{digest}')
+             ON CONFLICT (execution_id) DO UPDATE SET attempt = {attempt}, secret_sha256 = '{digest}', expires_at = NULL"
+        ))
+        .await;
+    server.execute(&format!("UPDATE execution_run SET attempt = {attempt} WHERE execution_id = '{execution}'")).await;
+}
+
+#[tokio::test]
+async fn a_run_credential_opens_one_run_and_dies_with_it() {
+    let server = Server::api_only().await;
+    let admin = server.admin().await;
+    let script = admin.publish(&Package::echo("echo")).await;
+    server.execute("UPDATE script_version SET status = 'SUCCESS'").await;
+    let (own, other) = (admin.run("echo", &json!({"a": 1})).await, admin.run("echo", &json!({"b": 2})).await);
+    assert!(sign_in(&server, &own, "guess").await.is_none());
+    lend(&server, &own, 1, "secret of the run").await;
+    assert!(sign_in(&server, &own, "secret of the run ").await.is_none());
+    assert!(sign_in(&server, &other, "secret of the run").await.is_none());
+    let run = sign_in(&server, &own, "secret of the run").await.unwrap();
+
+    // What it opens: its own execution without includes, its own reports, its own log.
+    let (mine, theirs) = (format!("/api/v1/execution/{own}"), format!("/api/v1/execution/{other}"));
+    let seen = run.get(&format!("{mine}?include=user,script,logs")).await.data(200);
+    assert_eq!(seen["params"], json!({"a": 1}));
+    assert!(seen.get("user").is_none() && seen.get("script").is_none() && seen.get("logs").is_none());
+    run.patch(&mine, &json!({"status": "RUNNING"})).await.data(200);
+    assert_eq!(run.patch(&mine, &json!({"progress": 40})).await.data(200)["progress"], 40);
+    let line = json!({"text": "<b>half</b> way", "level": "WARN"});
+    assert_eq!(run.post(&format!("{mine}/log"), &line).await.data(200)["text"], "<b>half</b> way");
+    // Content that it could not mend is never refused.
+    for odd in [json!({"status": "NONSENSE"}), json!({"progress": -5}), json!({})] {
+        run.patch(&mine, &odd).await.data(200);
+    }
+
+    // What it does not open: another run, and every other route.
+    for (method, path) in
+        [(Method::GET, theirs.clone()), (Method::PATCH, theirs.clone()), (Method::POST, theirs.clone() + "/log")]
+    {
+        let request = run.request(method, &path).json(&json!({"status": "FAILED", "text": "x", "level": "INFO"}));
+        run.send(request).await.refused(404, "Ticket Not Found");
+    }
+    let slug = script["slug"].as_str().unwrap();
+    for (method, path) in [
+        (Method::GET, "/api/v1/user/me".to_owned()),
+        (Method::GET, "/api/v1/script".to_owned()),
+        (Method::GET, format!("/api/v1/script/{slug}")),
+        (Method::GET, format!("/api/v1/script/{slug}/download")),
+        (Method::GET, format!("/api/v1/script/{slug}/log")),
+        (Method::POST, format!("/api/v1/script/{slug}/run")),
+        (Method::POST, format!("/api/v1/script/{slug}/publish")),
+        (Method::DELETE, format!("/api/v1/script/{slug}")),
+        (Method::GET, "/api/v1/execution".to_owned()),
+        (Method::GET, "/api/v1/execution/user".to_owned()),
+        (Method::GET, format!("{mine}/log")),
+        (Method::GET, format!("{mine}/log/stream")),
+        (Method::GET, format!("{mine}/history")),
+        (Method::GET, format!("{mine}/download-results")),
+        (Method::POST, format!("{mine}/cancel")),
+        (Method::POST, "/auth/logout".to_owned()),
+        (Method::POST, "/auth/logout-all".to_owned()),
+    ] {
+        let answer = run.send(run.request(method, &path)).await;
+        assert_eq!(answer.expect(401)["error"], "invalid_token", "{path}");
+    }
+
+    // Words of an attempt that no longer counts are heard and change nothing.
+    server.execute(&format!("UPDATE execution_run SET attempt = 2 WHERE execution_id = '{own}'")).await;
+    assert_eq!(run.patch(&mine, &json!({"status": "FINISHED", "progress": 99})).await.data(200)["status"], "RUNNING");
+    run.post(&format!("{mine}/log"), &json!({"text": "too late", "level": "INFO"})).await.data(200);
+    assert_eq!(admin.log(&own).await, ["<b>half</b> way"]);
+    server.execute(&format!("UPDATE execution_run SET attempt = 1 WHERE execution_id = '{own}'")).await;
+
+    // After the end late words still get their 200, for ten minutes; then the credential is dead, whatever the token says.
+    run.patch(&mine, &json!({"status": "FINISHED", "results": {"done": true}})).await.data(200);
+    assert_eq!(run.patch(&mine, &json!({"status": "FAILED"})).await.data(200)["status"], "FINISHED");
+    server
+        .execute(&format!(
+            "UPDATE execution_credential SET expires_at = '2026-01-01 00:00:00' WHERE execution_id = '{own}'"
+        ))
+        .await;
+    assert_eq!(run.patch(&mine, &json!({"progress": 1})).await.expect(401)["error"], "token_expired");
+    assert!(sign_in(&server, &own, "secret of the run").await.is_none());
+}
