@@ -106,7 +106,7 @@ async fn all_that_is_wrong_with_the_settings_is_said_at_once() {
 async fn in_prod_a_signing_key_and_a_sandbox_are_needed() {
     let place = Place::new().await;
     let said = place.on_data(&SERVE).env("ENVIRONMENT", "prod").env("JWT_SECRET_KEY", "").run().await;
-    said.failed("JWT_SECRET_KEY must be set with ENVIRONMENT=prod.");
+    said.failed("With ENVIRONMENT=prod JWT_SECRET_KEY must be set, to 32 characters or more.");
     let said = place.on_data(&SERVE).env("ENVIRONMENT", "prod").env("TE_SANDBOX", "none").run().await;
     said.failed("TE_SANDBOX=none and TE_SANDBOX=landlock are refused with ENVIRONMENT=prod.");
 }

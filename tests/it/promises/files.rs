@@ -45,7 +45,13 @@ fn paths(server: &Server) -> Vec<String> {
 
 fn judge(found: &Value, own: &str, at_build: bool) {
     // What is its own is found: so the search is worth something.
-    assert_eq!(found["hits"], json!([["/script/src/beside.txt", own]]), "secrets were found");
+    let hits = found["hits"].as_array().unwrap();
+    assert!(hits.contains(&json!(["/script/src/beside.txt", own])), "{hits:?}");
+    // The script's own package, which carries the same word, lies in its environment.
+    let is_own = |hit: &Value| {
+        hit[1] == own && hit[0].as_str().is_some_and(|path| path.starts_with("/script/") || path.starts_with("/env/"))
+    };
+    assert!(hits.iter().all(is_own), "secrets were found: {hits:?}");
     assert_eq!(found["told"], json!([]), "paths of the host were seen");
     let mut writable = vec!["/dev/shm", "/te/out", "/tmp", "/work"];
     if at_build {

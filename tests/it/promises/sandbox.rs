@@ -1,58 +1,37 @@
 //! P15: where the machine cannot keep P1 to P3, scripts do not run unless the operator said so by name.
 
-use std::{os::unix::fs::PermissionsExt, process::Command};
+use std::process::Command;
 
 use serde_json::json;
 
-use crate::support::{Options, Package, Server, until};
-
-/// An interpreter that answers what it is asked about itself, and then does not run: no sandbox passes its probe with it.
-fn broken_python(folder: &std::path::Path) -> String {
-    let path = folder.join("python3");
-    let real = "/usr/bin/python3";
-    let text = format!("#!/bin/sh\ncase \"$*\" in *base_prefix*) exec {real} \"$@\";; *) exit 9;; esac\n");
-    std::fs::write(&path, text).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    path.display().to_string()
-}
+use crate::support::{Options, Package, Server, program, skip};
 
 #[tokio::test]
 async fn no_sandbox_means_no_runs() {
-    // The server looks for bubblewrap at fixed places; a limit of no processes at all lets no namespace begin.
-    let folder = std::env::temp_dir().join(format!("te-broken-{}", uuid::Uuid::new_v4()));
-    std::fs::create_dir(&folder).unwrap();
-    let python = broken_python(&folder);
-    let server = Server::with(Options::default().set("TE_PYTHON", &python)).await;
-    server.may_log_errors();
-    until("the server has said that no script runs", async || {
-        let log = server.log();
-        log.contains("no script runs here") || log.contains("scripts run here")
-    })
-    .await;
-    let log = server.log();
-    if log.contains("scripts run here") {
-        // The wrapper was seen through to the real interpreter: then this machine keeps its promises with it.
-        crate::support::skip("no_sandbox_means_no_runs", "the interpreter behind the wrapper works");
-    } else {
-        // The API answers, uploads are taken, and everything waits and says why.
-        let admin = server.admin().await;
-        admin.publish(&Package::echo("echo")).await;
-        server.execute("UPDATE script_version SET status = 'SUCCESS'").await;
-        let id = admin.run("echo", &json!({})).await;
-        let run = admin.get(&format!("/api/v1/execution/{id}")).await.data(200);
-        assert_eq!((&run["status"], &run["queue"]["reason"]), (&json!("PENDING"), &json!("engine_unreachable")));
-        assert!(std::fs::read_dir(server.folder.join("runs")).map_or(0, Iterator::count) == 0, "a unit was made");
-        let check = Command::new(env!("CARGO_BIN_EXE_trends-earth"))
-            .args(["check", "--data-dir"])
-            .arg(&server.folder)
-            .env_clear()
-            .envs(server.env())
-            .output()
-            .unwrap();
-        assert_eq!(check.status.code(), Some(1), "{check:?}");
-        assert!(String::from_utf8_lossy(&check.stdout).contains("FAILS scripts"), "{check:?}");
+    if Command::new("bwrap").arg("--version").output().is_err() {
+        return skip("no_sandbox_means_no_runs", "bubblewrap is needed to make a place without namespaces");
     }
-    std::fs::remove_dir_all(&folder).unwrap();
+    let server = Server::with(Options { confined: true, ..Options::default() }).await;
+    server.may_log_errors();
+    assert!(!server.has_sandbox().await, "a sandbox was found where none can be made: {}", server.log());
+    assert!(server.log().contains("No sandbox for scripts works here"), "{}", server.log());
+
+    // The API answers, uploads are taken, and everything waits and says why.
+    let admin = server.admin().await;
+    assert_eq!(admin.publish(&Package::echo("echo")).await["status"], "PENDING");
+    server.execute("UPDATE script_version SET status = 'SUCCESS'").await;
+    let id = admin.run("echo", &json!({})).await;
+    let run = admin.get(&format!("/api/v1/execution/{id}")).await.data(200);
+    assert_eq!((&run["status"], &run["queue"]["reason"]), (&json!("PENDING"), &json!("engine_unreachable")));
+    assert!(server.files(&["runs", "builds"]).is_empty(), "a unit was made");
+
+    // `check` says which promise is missing.
+    let mut check = program(true);
+    check.args(["check", "--data-dir"]).arg(&server.folder).env_clear().envs(server.env());
+    let said = check.output().unwrap();
+    assert_eq!(said.status.code(), Some(1), "{said:?}");
+    let text = String::from_utf8_lossy(&said.stdout);
+    assert!(text.contains("FAILS scripts: No sandbox for scripts works here") && text.contains("TE_SANDBOX"), "{text}");
 }
 
 #[test]

@@ -35,6 +35,8 @@ pub struct Options {
     pub no_worker: bool,
     /// Settings beside those of every test.
     pub env: BTreeMap<String, String>,
+    /// Whether the server lives where no namespace can be made: inside a sandbox of its own.
+    pub confined: bool,
     /// A SQL file that is loaded into the PostgreSQL database before the server starts.
     pub load: Option<PathBuf>,
 }
@@ -320,11 +322,22 @@ fn new_folder() -> PathBuf {
     folder
 }
 
+/// The program; `confined` where no namespace can be made, by bubblewrap.
+pub fn program(confined: bool) -> Command {
+    let path = env!("CARGO_BIN_EXE_trends-earth");
+    if !confined {
+        return Command::new(path);
+    }
+    let mut command = Command::new("bwrap");
+    command.args(["--unshare-user", "--disable-userns", "--die-with-parent", "--dev-bind", "/", "/", "--", path]);
+    command
+}
+
 /// Starts the program and waits until it says where it listens.
 async fn spawn(folder: &Path, options: &Options) -> (Child, String) {
     let log = File::options().create(true).append(true).open(folder.join("server.log")).unwrap();
     let said = folder.join("server.out");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_trends-earth"));
+    let mut command = program(options.confined);
     command.args(["serve", "--listen", "127.0.0.1:0", "--migrate", "--data-dir"]).arg(folder);
     if options.no_worker {
         command.arg("--no-worker");
