@@ -221,13 +221,13 @@ impl Process {
     }
 
     /// Where a build makes its environment, before it has its place.
-    fn fresh(&self, build: &Build) -> PathBuf {
-        self.data.join("builds").join(format!("{}.env", build.version))
+    fn fresh(&self, version: Id) -> PathBuf {
+        self.data.join("builds").join(format!("{version}.env"))
     }
 
     /// What a build unit reads.
-    fn inputs(&self, build: &Build) -> PathBuf {
-        self.data.join("builds").join(format!("{}.in", build.version))
+    fn inputs(&self, version: Id) -> PathBuf {
+        self.data.join("builds").join(format!("{version}.in"))
     }
 }
 
@@ -260,7 +260,7 @@ impl Engine for Process {
             // The packages are there already: only the script's own code is left to check.
             requirements = Requirements::default();
         }
-        let (fresh, inputs) = (self.fresh(build), self.inputs(build));
+        let (fresh, inputs) = (self.fresh(build.version), self.inputs(build.version));
         for old in [&folder, &fresh, &inputs] {
             environment::remove_tree(old)?;
         }
@@ -294,7 +294,7 @@ impl Engine for Process {
 
     async fn seal(&self, build: &Build) -> anyhow::Result<Option<String>> {
         let (_, _, key) = self.key(build)?;
-        let (fresh, inputs) = (self.fresh(build), self.inputs(build));
+        let (fresh, inputs) = (self.fresh(build.version), self.inputs(build.version));
         let Some(key) = key else {
             environment::remove_tree(&inputs)?;
             return Ok(None);
@@ -313,9 +313,15 @@ impl Engine for Process {
 
     async fn forget(&self, unit: Unit) -> anyhow::Result<()> {
         let folder = self.folder(unit);
-        if !keeper::is_alive(&folder) {
-            tokio::task::spawn_blocking(move || environment::remove_tree(&folder)).await??;
+        if keeper::is_alive(&folder) {
+            return Ok(());
         }
+        let mut left = vec![folder];
+        if let Unit::Build(version) = unit {
+            left.extend([self.fresh(version), self.inputs(version)]);
+        }
+        tokio::task::spawn_blocking(move || left.iter().try_for_each(|folder| environment::remove_tree(folder)))
+            .await??;
         Ok(())
     }
 
