@@ -7,7 +7,7 @@ mod server;
 pub mod token;
 
 pub use client::{Answer, Client};
-pub use package::Package;
+pub use package::{Package, entry, sized};
 pub use server::{Options, Server};
 
 /// The name of a JSON value's type.
@@ -40,4 +40,18 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     out.write_all(bytes).unwrap();
     out.finish().unwrap()
+}
+
+/// JSON without the blanks that PostgreSQL puts behind commas and colons.
+pub fn compact(json: &str) -> String {
+    let (mut out, mut quoted, mut escaped) = (String::new(), false, false);
+    for c in json.chars() {
+        if c == ' ' && !quoted {
+            continue;
+        }
+        quoted ^= c == '"' && !escaped;
+        escaped = quoted && c == '\\' && !escaped;
+        out.push(c);
+    }
+    out
 }
