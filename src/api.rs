@@ -5,6 +5,7 @@ pub mod docs;
 pub mod executions;
 pub mod extract;
 pub mod health;
+pub mod leftover;
 pub mod scripts;
 pub mod stream;
 pub mod tails;
@@ -97,6 +98,7 @@ pub fn service(app: &App) -> Router {
         .method_not_allowed_fallback(|| async { Error::MethodNotAllowed })
         .with_state(app.clone())
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(axum::middleware::map_request_with_state(app.clone(), leftover::hear_out))
         .layer(CompressionLayer::new().compress_when(Compressible))
         .layer(cors(app))
         .layer(CatchPanicLayer::custom(panicked));
