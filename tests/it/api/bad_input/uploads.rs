@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{Client, Package, Server, entry, gzip};
+use crate::support::{Client, Package, Server, entry, gzip, token};
 
 const SCRIPT: &str = "/api/v1/script";
 
@@ -105,6 +105,29 @@ async fn more_than_ten_megabytes_are_refused_in_a_sentence_and_no_broken_connect
     let answer = admin.upload(Method::POST, SCRIPT, "script.tar.gz", vec![b'x'; 51 << 20]).await;
     assert!(matches!(answer.status, 400 | 413), "{}", answer.status);
     assert!(answer.json()["detail"].is_string());
+    assert_eq!(server.footprint().await, before);
+}
+
+#[tokio::test]
+async fn who_is_refused_before_his_upload_is_read_hears_why() {
+    let (server, admin) = with_good().await;
+    let before = server.footprint().await;
+    let old = token::sign(&json!({"sub": "x", "exp": 1}), token::SECRET);
+    let nine = vec![b'x'; 9 << 20];
+    for _ in 0..5 {
+        let anonymous = server.anonymous();
+        let answer = anonymous.upload(Method::POST, SCRIPT, "x.tar.gz", nine.clone()).await;
+        answer.refused(401, "Authorization token required");
+        let answer = anonymous
+            .with_token(old.clone())
+            .upload(Method::PATCH, "/api/v1/script/good", "x.tar.gz", nine.clone())
+            .await;
+        answer.refused(401, "Invalid token");
+        admin.post_raw(SCRIPT, "application/gzip", nine.clone()).await.refused(400, "File Required");
+        anonymous.post_raw("/auth", "text/plain", nine.clone()).await.expect(415);
+        anonymous.post_raw("/api/v1/nothing", "text/plain", nine.clone()).await.refused(404, "Not Found");
+        anonymous.post_raw("/api-health", "text/plain", nine.clone()).await.refused(405, "Method Not Allowed");
+    }
     assert_eq!(server.footprint().await, before);
 }
 
