@@ -270,8 +270,12 @@ async fn fail(worker: &Worker, job: &Job, version: &Version, error: &str) -> any
     conclude(&mut tx, job, version, "FAIL", Some(error), now).await?;
     tx.commit().await?;
     app.wake();
+    // Half an environment may be gigabytes, and nobody will use it.
+    if let Err(error) = worker.engine.forget(Unit::Build(version.id)).await {
+        tracing::warn!(script.id = %version.script_id, error = format!("{error:#}"), "a failed build could not be removed");
+    }
     tracing::info!(script.id = %version.script_id, version = version.number, "version {} could not be built", version.number);
-    worker.engine.forget(Unit::Build(version.id)).await
+    Ok(())
 }
 
 /// What follows either end: the script's status if this was its newest upload, the last line, the job's end.

@@ -14,7 +14,7 @@ pub mod token;
 pub use client::{Answer, Client, PATIENCE};
 pub use database::server_url as database_url;
 pub use index::{PackageIndex, source, wheel};
-pub use package::Package;
+pub use package::{Package, entry, sized};
 pub use processes::{keeper_of, processes_of};
 pub use program::{Place, Running, Said};
 pub use random::Random;

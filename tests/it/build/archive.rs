@@ -12,25 +12,7 @@ use flate2::{Compression, write::GzEncoder};
 use proptest::prelude::*;
 use trends_earth::build::archive::{self, MAX_ENTRIES, Package};
 
-/// One raw entry: whatever name, kind and content, with a checksum that is right.
-fn entry(name: &[u8], kind: u8, content: &[u8]) -> Vec<u8> {
-    sized(name, kind, content, content.len() as u64)
-}
-
-fn sized(name: &[u8], kind: u8, content: &[u8], size: u64) -> Vec<u8> {
-    let mut header = tar::Header::new_gnu();
-    let field = &mut header.as_old_mut().name;
-    let n = name.len().min(field.len());
-    field[..n].copy_from_slice(&name[..n]);
-    header.set_mode(0o4777);
-    header.set_size(size);
-    header.set_entry_type(tar::EntryType::new(kind));
-    header.set_cksum();
-    let mut bytes = header.as_bytes().to_vec();
-    bytes.extend_from_slice(content);
-    bytes.resize(bytes.len().next_multiple_of(512), 0);
-    bytes
-}
+use crate::support::{entry, gzip as gz, sized};
 
 fn file(name: &str) -> Vec<u8> {
     entry(name.as_bytes(), b'0', b"x")
@@ -56,12 +38,6 @@ fn pax(records: &[(&str, &str)]) -> Vec<u8> {
 
 fn configuration() -> Vec<u8> {
     entry(b"configuration.json", b'0', br#"{"name":"x"}"#)
-}
-
-fn gz(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
 }
 
 /// A whole archive with a good configuration and then these entries.

@@ -64,3 +64,24 @@ impl Package {
         tar.into_inner().unwrap().finish().unwrap()
     }
 }
+
+/// One raw entry: whatever name, kind and content, with a checksum that is right.
+pub fn entry(name: &[u8], kind: u8, content: &[u8]) -> Vec<u8> {
+    sized(name, kind, content, content.len() as u64)
+}
+
+/// The same with another size in its header.
+pub fn sized(name: &[u8], kind: u8, content: &[u8], size: u64) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    let field = &mut header.as_old_mut().name;
+    let n = name.len().min(field.len());
+    field[..n].copy_from_slice(&name[..n]);
+    header.set_mode(0o4777);
+    header.set_size(size);
+    header.set_entry_type(tar::EntryType::new(kind));
+    header.set_cksum();
+    let mut bytes = header.as_bytes().to_vec();
+    bytes.extend_from_slice(content);
+    bytes.resize(bytes.len().next_multiple_of(512), 0);
+    bytes
+}

@@ -239,6 +239,30 @@ impl Server {
         reading!(&self.app.db, |on| sqlx::query_scalar(text).fetch_one(on).await).unwrap()
     }
 
+    /// What the server has kept so far: rows of the tables that uploads and runs fill, and files and folders.
+    pub async fn footprint(&self) -> (Vec<(&'static str, i64)>, Vec<PathBuf>) {
+        let mut rows = Vec::new();
+        for table in [
+            "script",
+            "script_version",
+            "script_log",
+            "job",
+            "execution",
+            "execution_run",
+            "execution_flag",
+            "execution_log",
+            "execution_event",
+            "execution_credential",
+            "execution_count",
+            "status_log",
+            "audit_event",
+            "\"user\"",
+        ] {
+            rows.push((table, self.rows(table).await));
+        }
+        (rows, self.files(&["objects", "builds", "runs", "versions", "envs"]))
+    }
+
     /// Runs a statement on the server's database.
     pub async fn execute(&self, statement: &str) {
         let text = sqlx::AssertSqlSafe(statement.to_owned());
