@@ -29,8 +29,6 @@ pub enum Error {
     TooLarge(String),
     /// 415.
     UnsupportedMediaType(String),
-    /// 422 with a sentence and a code.
-    Unprocessable { detail: String, code: &'static str },
     /// 429 with seconds to wait.
     Limited { detail: String, code: &'static str, retry_after: u64 },
     /// 405.
@@ -144,7 +142,6 @@ impl IntoResponse for Error {
             Error::UnsupportedMediaType(detail) => {
                 plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, &detail, Some("unsupported_media_type"))
             }
-            Error::Unprocessable { detail, code } => plain(StatusCode::UNPROCESSABLE_ENTITY, &detail, Some(code)),
             Error::Limited { detail, code, retry_after } => {
                 later(plain(StatusCode::TOO_MANY_REQUESTS, &detail, Some(code)), retry_after)
             }

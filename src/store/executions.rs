@@ -235,7 +235,7 @@ pub async fn insert_flag(tx: &mut Tx, id: Id, is_plugin_execution: bool) -> sqlx
     .map(drop))
 }
 
-/// Runs of a user that hold a slot. Only ours count what waits as waiting; a PENDING run of the existing server is active there.
+/// Runs of a user that hold a slot. The list of states is the condition of the index of open executions, word for word.
 pub async fn active(tx: &mut Tx, user: Id) -> sqlx::Result<i64> {
     within!(tx, |on| {
         sqlx::query_scalar(
@@ -261,19 +261,7 @@ pub async fn waiting(tx: &mut Tx, user: Id) -> sqlx::Result<i64> {
     })
 }
 
-/// Executions of a script that are not over, and how they are ours.
-pub async fn open_of_script(tx: &mut Tx, script: Id) -> sqlx::Result<Vec<Id>> {
-    within!(tx, |on| {
-        sqlx::query_scalar(
-        "SELECT id FROM execution WHERE script_id = $1 AND end_date IS NULL AND status NOT IN ('FINISHED', 'FAILED', 'CANCELLED')"
-    )
-    .bind(script)
-    .fetch_all(on)
-    .await
-    })
-}
-
-/// State and progress of several executions, for the readers of live streams.
+/// State and progress of an execution, for the readers of live streams.
 pub async fn glance(db: &Db, id: Id) -> sqlx::Result<Option<(Status, Option<i32>)>> {
     reading!(db, |on| sqlx::query_as("SELECT status, progress FROM execution WHERE id = $1")
         .bind(id)

@@ -11,8 +11,6 @@ pub struct Job {
     pub kind: String,
     pub subject_id: Id,
     pub payload: Json,
-    /// How often it has been claimed, this time included.
-    pub attempts: i32,
     pub lease_token: Id,
 }
 
@@ -96,7 +94,7 @@ pub async fn claim(db: &Db, kind: &str, also_waiting: bool, claim: &Claim<'_>) -
              attempts = attempts + 1
          WHERE id = (SELECT id FROM job WHERE kind = $1 AND ({waiting} (state = 'running' AND lease_until <= $4))
              AND (scope IS NULL OR scope = $3 OR {LOST}) ORDER BY priority DESC, run_at LIMIT 1 {})
-         RETURNING id, kind, subject_id, payload, attempts, lease_token",
+         RETURNING id, kind, subject_id, payload, lease_token",
         db.skip_locked()
     ));
     writing!(db, |on| sqlx::query_as(text)
@@ -140,7 +138,7 @@ pub async fn take(tx: &mut Tx, id: Id, claim: &Claim<'_>) -> sqlx::Result<Option
     within!(tx, |on| {
         sqlx::query_as(
         "UPDATE job SET state = 'running', lease_token = $2, lease_until = $3, worker_id = $4, scope = $5, attempts = attempts + 1
-         WHERE id = $1 AND state = 'waiting' RETURNING id, kind, subject_id, payload, attempts, lease_token"
+         WHERE id = $1 AND state = 'waiting' RETURNING id, kind, subject_id, payload, lease_token"
     )
     .bind(id)
     .bind(Id::random())

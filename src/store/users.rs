@@ -133,20 +133,6 @@ pub async fn profile(db: &Db, id: Id) -> sqlx::Result<Option<Profile>> {
     reading!(db, |on| sqlx::query_as(PROFILE).bind(id).fetch_optional(on).await)
 }
 
-/// Id, address and name of several people, for lists that include them.
-pub async fn named(db: &Db, ids: &[Id]) -> sqlx::Result<Vec<(Id, String, String)>> {
-    let mut found = Vec::with_capacity(ids.len());
-    for id in ids {
-        let row: Option<(Id, String, String)> =
-            reading!(db, |on| sqlx::query_as(r#"SELECT id, email, name FROM "user" WHERE id = $1"#)
-                .bind(*id)
-                .fetch_optional(on)
-                .await)?;
-        found.extend(row);
-    }
-    Ok(found)
-}
-
 pub async fn insert(tx: &mut Tx, id: Id, new: &NewUser<'_>, now: Time) -> sqlx::Result<()> {
     within!(tx, |on| {
         sqlx::query(

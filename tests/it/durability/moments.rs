@@ -194,9 +194,7 @@ async fn a_server_that_is_frozen_beyond_its_lease_loses_and_doubles_nothing() {
             ledger.accepted_run(&admin.run(&slug, &counting(20 + random.below(40) as u32, 0.05)).await);
         }
         ledger.accepted_script(
-            &admin.publish(&Package::echo(&format!("frozen {}", random.below(1 << 40)))).await["slug"]
-                .as_str()
-                .unwrap(),
+            admin.publish(&Package::echo(&format!("frozen {}", random.below(1 << 40)))).await["slug"].as_str().unwrap(),
         );
         tokio::time::sleep(Duration::from_millis(random.below(1_200))).await;
         server.signal(Signal::SIGSTOP);

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 /// A package as an author would upload it; whatever a test wants wrong with it is changed before `pack`.
 #[derive(Debug, Clone)]
 pub struct Package {
-    pub name: String,
     pub configuration: Value,
     pub files: BTreeMap<String, Vec<u8>>,
 }
@@ -19,7 +18,7 @@ impl Package {
         let configuration = json!({"name": name, "uses_gee": false, "network": "none", "timeout_s": 60});
         let files = [("src/main.py", main), ("requirements.txt", "")];
         let files = files.map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec()));
-        Package { name: name.to_owned(), configuration, files: files.into() }
+        Package { configuration, files: files.into() }
     }
 
     /// A script that returns its parameters.

@@ -378,10 +378,9 @@ async fn spawn(folder: &Path, options: &Options) -> (Child, String) {
     let address = tokio::time::timeout(PATIENCE, async {
         loop {
             let text = std::fs::read_to_string(&said).unwrap_or_default();
-            if let Some(rest) = text.split("listens on http://").nth(1) {
-                if let Some(address) = rest.split_whitespace().next() {
-                    return address.to_owned();
-                }
+            let rest = text.split("listens on http://").nth(1);
+            if let Some(address) = rest.and_then(|rest| rest.split_whitespace().next()) {
+                return address.to_owned();
             }
             if let Some(status) = process.try_wait().unwrap() {
                 let log = std::fs::read_to_string(folder.join("server.log")).unwrap_or_default();
