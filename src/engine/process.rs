@@ -21,7 +21,7 @@ pub mod unit;
 pub mod watch;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
     fs,
     path::{Path, PathBuf},
@@ -101,7 +101,9 @@ impl Process {
             folder: data.to_owned(),
             python: interpreter.executable.clone(),
             binds: interpreter.binds(),
-            uid: uid_base,
+            // Not the same one for every server of this machine: the kernel counts an account's processes together, and
+            // two probes at one time would each find the other's within its own limit.
+            uid: uid_base.map(|base| free_uid(base, &BTreeSet::new())).transpose()?,
         };
         let wish = match config.sandbox {
             SandboxSetting::Auto => probe::Setting::Auto,
@@ -151,12 +153,7 @@ impl Process {
     /// A host account that no living unit of this folder has.
     fn uid(&self) -> anyhow::Result<Option<u32>> {
         let Some(base) = self.uid_base else { return Ok(None) };
-        let taken = unit::uids(&self.data)?;
-        let mut random = [0; 4];
-        getrandom::fill(&mut random)?;
-        let start = u32::from_le_bytes(random) % UIDS;
-        let free = (0..UIDS).map(|i| base + (start + i) % UIDS).find(|uid| !taken.contains(uid));
-        free.map(Some).ok_or_else(|| anyhow::anyhow!("no host account is free for a run"))
+        free_uid(base, &unit::uids(&self.data)?).map(Some)
     }
 
     fn gate(&self, network: Network) -> Option<Gate> {
@@ -385,6 +382,15 @@ impl Engine for Process {
         }
         Ok(units)
     }
+}
+
+/// A host account from `base` on that is not taken, drawn by lot.
+fn free_uid(base: u32, taken: &BTreeSet<u32>) -> anyhow::Result<u32> {
+    let mut random = [0; 4];
+    getrandom::fill(&mut random)?;
+    let start = u32::from_le_bytes(random) % UIDS;
+    let free = (0..UIDS).map(|i| base + (start + i) % UIDS).find(|uid| !taken.contains(uid));
+    free.ok_or_else(|| anyhow::anyhow!("no host account is free for a run"))
 }
 
 /// Writes the runtime's files under a name of their content, once.
