@@ -66,7 +66,7 @@ async fn fails(admin: &Client, package: &Package) -> (String, Vec<String>) {
     let last: &Value = &seen["logs"].as_array().unwrap().last().unwrap()["text"];
     assert_eq!(last, &json!(format!("Build failed: {error}")));
     let answer = admin.post(&format!("{SCRIPT}/{slug}/run"), &json!({})).await;
-    answer.refused(400, &format!("Script with id {} is not BUILT", script["id"].as_str().unwrap()));
+    answer.refused(400, &format!("Script with id {slug} is not BUILT"));
     (error, log)
 }
 
