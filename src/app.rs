@@ -62,7 +62,14 @@ impl DataDir {
         let mut data = Self::visit(path)?;
         let lock =
             std::fs::File::options().create(true).truncate(false).write(true).open(data.path.join("server.lock"))?;
-        let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|_| {
+        let mut tried = Flock::lock(lock, FlockArg::LockExclusiveNonblock);
+        // A server that was killed a moment ago may have had a child that has not let go of its files yet.
+        for _ in 0..20 {
+            let Err((lock, _)) = tried else { break };
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            tried = Flock::lock(lock, FlockArg::LockExclusiveNonblock);
+        }
+        let lock = tried.map_err(|_| {
             anyhow::anyhow!(
                 "Another server works on {}; stop it first, or choose another folder with --data-dir.",
                 data.path.display()

@@ -36,6 +36,9 @@ pub fn caps(config: &Config) -> Caps {
         timeout_default_s: config.run_timeout_s,
         timeout_max_s: config.run_timeout_max_s,
         scratch_bytes: config.scratch_bytes,
+        // Whatever an author writes, the machine has to stay usable.
+        memory_max: crate::jobs::memory_for_runs(),
+        cpu_max: crate::jobs::cpu_for_runs(),
         ..Caps::default()
     }
 }

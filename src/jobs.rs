@@ -223,9 +223,8 @@ impl Worker {
     /// What runs may still reserve: all cores, and 80 % of the memory.
     fn free(&self) -> Free {
         let used = self.used();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let all_cpu_nanos = i64::try_from(cores).unwrap_or(1) * 1_000_000_000;
-        let all_memory_bytes = memory_bytes() / 10 * 8;
+        let all_cpu_nanos = i64::try_from(cpu_for_runs()).unwrap_or(i64::MAX);
+        let all_memory_bytes = i64::try_from(memory_for_runs()).unwrap_or(i64::MAX);
         Free {
             cpu_nanos: all_cpu_nanos - used.cpu_nanos,
             memory_bytes: all_memory_bytes - used.memory_bytes,
@@ -245,12 +244,19 @@ pub fn free_bytes(folder: &std::path::Path) -> Option<u64> {
     Some(stat.blocks_available() * stat.fragment_size())
 }
 
-/// Bytes of memory of this machine.
-fn memory_bytes() -> i64 {
+/// Bytes of memory that runs may have together: 80 % of the machine's.
+pub fn memory_for_runs() -> u64 {
     let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kilobytes =
-        info.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<i64>().ok());
-    kilobytes.unwrap_or(1 << 20) * 1_024
+    let kilobytes = info
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok())
+        .unwrap_or(1 << 20);
+    kilobytes * 1_024 / 10 * 8
+}
+
+/// Nano-CPUs that runs may have together: every core.
+pub fn cpu_for_runs() -> u64 {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64) * 1_000_000_000
 }
 
 /// Whether a job is still this worker's, asked and renewed in one round trip; tells the state of its execution.

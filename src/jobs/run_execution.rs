@@ -24,6 +24,9 @@ use crate::{
 /// Characters of one log line.
 const LINE_CHARS: usize = 10_000;
 
+/// Bytes that a line counts beside its text.
+const LINE_BYTES: usize = 64;
+
 /// What must be remembered of a run between two workers, in the job's payload.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct Memory {
@@ -345,6 +348,8 @@ impl<'a> Follower<'a> {
     /// Stores what the unit said, and its end; what is next if the run does not simply go on.
     async fn tell(&mut self, news: News) -> anyhow::Result<Option<Next>> {
         if news.entries.is_empty() && news.end.is_none() {
+            // What was read may have held no word of the runner; it is not read again.
+            self.run.journal_offset = i64::try_from(news.offset)?;
             return Ok(None);
         }
         if self.lease.has_passed() {
@@ -420,7 +425,8 @@ impl<'a> Follower<'a> {
             return;
         }
         let text = if text.chars().nth(LINE_CHARS).is_some() { text.chars().take(LINE_CHARS).collect() } else { text };
-        self.run.log_bytes += i64::try_from(text.len()).unwrap_or(0);
+        // A line costs a row beside its text: a flood of empty ones has an end too.
+        self.run.log_bytes += i64::try_from(text.len() + LINE_BYTES).unwrap_or(0);
         let at = self.date(at, now);
         if self.run.log_bytes > limit {
             let text = format!(

@@ -1,5 +1,5 @@
 //! Which addresses are refused.
-//! The list is in `threats.md` 3.
+//! The list is in `src/net.rs`.
 
 use trends_earth::net::{own, refused, refused_or_own};
 

@@ -35,6 +35,7 @@ use tokio::{
 use super::{
     cgroup::Cgroup,
     enter::close_others,
+    environment::remove_tree,
     gate::{Gate, SOCKET},
     journal::Journal,
     output::{HeadAndTail, Lines, Sink},
@@ -444,28 +445,12 @@ fn copy(from: &mut File) -> io::Result<()> {
 fn empty(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
-        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        let removed = if is_folder { remove_folder(&path) } else { fs::remove_file(&path) };
+        // However deep, and whatever rights a unit has taken from its own folders.
+        let removed = remove_tree(&path);
         if let Err(error) = removed {
             eprintln!("{} cannot be removed: {error}", path.display());
         }
     }
-}
-
-/// A unit may have taken its own rights from its folders; without root we need them back to remove what is inside.
-fn remove_folder(path: &Path) -> io::Result<()> {
-    if fs::remove_dir_all(path).is_ok() {
-        return Ok(());
-    }
-    let mut next = vec![path.to_owned()];
-    while let Some(folder) = next.pop() {
-        let _ = fs::set_permissions(&folder, Permissions::from_mode(0o700));
-        let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
-        next.extend(
-            entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()),
-        );
-    }
-    fs::remove_dir_all(path)
 }
 
 /// Seconds of processor time of all processes that were waited for, and bytes of the greatest of them.

@@ -55,7 +55,7 @@ pub struct Place {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     pub name: String,
-    /// The promise in `threats.md`: `P1`, `P2` or `P3`.
+    /// Which promise: `P1` files, `P2` network, `P3` other processes.
     pub promise: &'static str,
     /// Whether it is kept.
     pub ok: bool,

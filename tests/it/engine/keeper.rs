@@ -110,7 +110,7 @@ fn nothing_lives_on_when_the_keeper_is_killed() {
         assert!(!processes_with(&running.unit.marker).is_empty());
         running.keeper.kill().unwrap();
         assert_eq!(running.keeper.wait().unwrap().signal(), Some(9));
-        assert!(!is_alive(&running.unit.folder), "a child holds the lock");
+        wait_until("no child holds the lock", || !is_alive(&running.unit.folder));
         wait_until("the unit is gone", || processes_with(&running.unit.marker).is_empty());
     });
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Package;
 
 /// How long an event that must come may take on a loaded machine.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A caller, signed in or not.
 #[derive(Debug, Clone)]

@@ -348,3 +348,11 @@ async fn a_run_cannot_reach_the_server_s_own_files_and_secrets() {
     let seen = run["results"]["seen"].as_array().unwrap();
     assert!(seen.iter().all(|path| path == "/root"), "an empty folder of that name at most: {seen:?}");
 }
+
+#[tokio::test]
+async fn what_is_no_word_in_the_journal_is_passed_over_and_the_run_ends() {
+    let house = House::open().await;
+    let body = "time.sleep(0.5)\nopen('/te/journal.ndjson', 'a').write('x\\n{}\\n[1]\\n\\n')\nreturn {'ok': 1}";
+    let run = house.run("Mumbles", body).await;
+    assert_eq!((&run["status"], &run["results"]), (&json!("FINISHED"), &json!({"ok": 1})), "{run:#}");
+}
