@@ -1,17 +1,20 @@
 //! The table of all routes, and what every request passes through.
 
 pub mod auth;
+pub mod clients;
 pub mod docs;
 pub mod drain;
 pub mod executions;
 pub mod extract;
 pub mod health;
+pub mod oauth;
 pub mod scripts;
+pub mod sessions;
 pub mod stream;
 pub mod tails;
 pub mod users;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -33,6 +36,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     app::App,
+    auth::scopes::Scopes,
     config::Environment,
     error::{Error, Result},
 };
@@ -71,6 +75,17 @@ pub fn data<T>(data: T) -> axum::Json<Data<T>> {
     axum::Json(Data { data, page: None })
 }
 
+/// `{"message": …}`
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Said {
+    pub message: String,
+}
+
+/// An answer that is a sentence.
+pub fn said(message: impl Into<String>) -> axum::Json<Said> {
+    axum::Json(Said { message: message.into() })
+}
+
 #[derive(OpenApi)]
 #[openapi(info(title = "Trends.Earth API", description = "Scripts, executions, logs and results.", version = "1.0.0"))]
 struct Document;
@@ -83,6 +98,9 @@ pub fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(health::routes())
         .merge(auth::routes())
         .merge(users::routes())
+        .merge(sessions::routes())
+        .merge(clients::routes())
+        .merge(oauth::routes())
         .merge(scripts::routes())
         .merge(executions::routes())
         .split_for_parts()
@@ -91,12 +109,14 @@ pub fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
 /// The whole service: routes and what stands before them.
 pub fn service(app: &App) -> Router {
     let (routes, document) = routes();
+    let scopes = Arc::new(Scopes::of(&document));
     let prod = app.config.environment == Environment::Prod;
     let mut router = routes
         .merge(docs::routes(document))
         .fallback(|| async { Error::not_found("Not Found") })
         .method_not_allowed_fallback(|| async { Error::MethodNotAllowed })
         .with_state(app.clone())
+        .layer(axum::Extension(scopes))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(CompressionLayer::new().compress_when(Compressible))
         .layer(cors(app))

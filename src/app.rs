@@ -14,7 +14,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     api::tails::Tails,
-    auth::{passwords::Hasher, tokens::Tokens},
+    auth::{
+        passwords::{Form, Hasher},
+        tokens::Tokens,
+    },
     clock::Clock,
     config::Config,
     objects::Objects,
@@ -29,6 +32,8 @@ pub struct Inner {
     pub db: Db,
     pub objects: Objects,
     pub clock: Clock,
+    /// Whether the existing server goes on beside this one: then values are written as it reads them.
+    pub coexists: bool,
     pub tokens: Tokens,
     pub hasher: Hasher,
     /// Readers of live logs.
@@ -119,7 +124,7 @@ pub fn kept(path: &Path, make: impl FnOnce() -> String) -> anyhow::Result<String
 
 impl App {
     /// Puts the parts together. The schema is up to date already.
-    pub fn new(config: Config, db: Db, data: &DataDir) -> anyhow::Result<Self> {
+    pub async fn new(config: Config, db: Db, data: &DataDir) -> anyhow::Result<Self> {
         let secret = match &config.jwt_secret {
             Some(secret) => secret.clone(),
             None if config.is_postgres() => {
@@ -128,10 +133,16 @@ impl App {
             None => SecretString::from(kept(&data.path.join("jwt.key"), || crate::auth::tokens::random(48))?),
         };
         anyhow::ensure!(!secret.expose_secret().is_empty(), "the signing key is empty");
+        let coexists = match config.coexist {
+            Some(said) => said,
+            None => db.has_table("alembic_version").await?,
+        };
+        let form = config.password_hash.unwrap_or(if coexists { Form::Werkzeug } else { Form::Argon2id });
         let objects = Objects::local(&data.path.join("objects"))?;
         Ok(App(Arc::new(Inner {
             tokens: Tokens::new(&secret),
-            hasher: Hasher::new(),
+            hasher: Hasher::new(form),
+            coexists,
             tails: Tails::default(),
             clock: Clock::default(),
             tasks: TaskTracker::new(),

@@ -1,12 +1,19 @@
 //! Who asks: extractors that a handler names as parameters. A handler without one is public.
 
+pub mod caller;
+pub mod lockout;
 pub mod passwords;
+pub mod scopes;
 pub mod tokens;
 
+use std::sync::Arc;
+
 use axum::{
-    extract::FromRequestParts,
+    extract::{FromRequestParts, MatchedPath},
     http::{HeaderMap, header, request::Parts},
 };
+use caller::Caller;
+use scopes::Scopes;
 
 use crate::{
     app::App,
@@ -25,7 +32,17 @@ pub struct User {
     pub is_environment: bool,
     /// Of the token that was brought.
     pub token: tokens::Access,
+    /// Where the request comes from.
+    pub caller: Caller,
 }
+
+/// An account of role ADMIN or SUPERADMIN; to others the route is forbidden.
+#[derive(Debug, Clone)]
+pub struct Admin(pub User);
+
+/// An account of role SUPERADMIN; to others the route is forbidden.
+#[derive(Debug, Clone)]
+pub struct Superadmin(pub User);
 
 /// Whoever may report for an execution: an account, or the execution itself by its run credential.
 #[derive(Debug, Clone)]
@@ -45,6 +62,10 @@ pub struct Run {
 impl User {
     pub fn is_admin(&self) -> bool {
         self.role >= Role::Admin
+    }
+
+    pub fn is_superadmin(&self) -> bool {
+        self.role == Role::Superadmin
     }
 
     /// Whose scripts this caller sees.
@@ -69,7 +90,32 @@ impl FromRequestParts<App> for User {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
         let token = bearer(&parts.headers)?;
         let access = app.tokens.read_access(token, app.clock.now())?;
-        of_token(app, access).await
+        let granted = access.client.as_ref().map(|client| client.scopes.clone());
+        let user = of_token(app, access, Caller::of(parts)).await?;
+        if let Some(granted) = granted {
+            let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+            let scopes = parts.extensions.get::<Arc<Scopes>>().cloned().unwrap_or_default();
+            scopes.check(&parts.method, path, &granted)?;
+        }
+        Ok(user)
+    }
+}
+
+impl FromRequestParts<App> for Admin {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
+        let user = User::from_request_parts(parts, app).await?;
+        if user.is_admin() { Ok(Admin(user)) } else { Err(Error::forbidden()) }
+    }
+}
+
+impl FromRequestParts<App> for Superadmin {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
+        let user = User::from_request_parts(parts, app).await?;
+        if user.is_superadmin() { Ok(Superadmin(user)) } else { Err(Error::forbidden()) }
     }
 }
 
@@ -91,21 +137,29 @@ impl FromRequestParts<App> for Reporter {
 }
 
 /// The account behind a token, if both still live.
-pub async fn of_token(app: &App, access: tokens::Access) -> Result<User> {
-    let caller = store::users::caller(&app.db, access.sub, &access.jti).await?.ok_or(Error::SignIn {
+pub async fn of_token(app: &App, access: tokens::Access, caller: Caller) -> Result<User> {
+    let client = access.client.as_ref().map(|client| client.id.as_str());
+    let holder = store::users::holder(&app.db, access.sub, &access.jti, client, app.clock.now()).await?;
+    let holder = holder.ok_or(Error::SignIn {
         status: axum::http::StatusCode::UNAUTHORIZED,
         msg: format!("Error loading the user {}", access.sub),
     })?;
-    let before = caller.tokens_not_before.is_some_and(|t| access.iat < t.and_utc().timestamp());
-    if caller.revoked || before {
+    let before = holder.tokens_not_before.is_some_and(|t| access.iat < t.and_utc().timestamp());
+    if holder.revoked || before {
         return Err(TokenError::Revoked.into());
     }
-    let is_environment = app.config.environment_user.as_deref() == Some(caller.email.to_lowercase().as_str());
-    let role = match Role::of(caller.role.as_deref()) {
+    let is_environment = is_environment(app, &holder.email);
+    let role = match Role::of(holder.role.as_deref()) {
         _ if is_environment && app.config.environment_user_superadmin => Role::Superadmin,
         role => role,
     };
-    Ok(User { id: caller.id, email: caller.email, role, is_environment, token: access })
+    let caller = Caller { user: Some(holder.id), ..caller };
+    Ok(User { id: holder.id, email: holder.email, role, is_environment, token: access, caller })
+}
+
+/// Whether an address is that of the account which containers of the existing server sign in with.
+pub fn is_environment(app: &App, email: &str) -> bool {
+    app.config.environment_user.as_deref() == Some(email.to_lowercase().as_str())
 }
 
 /// The token of the one `Bearer` item in the Authorization header (contract/auth-users.md 4.1).

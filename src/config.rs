@@ -11,6 +11,8 @@ use std::{
 
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::auth::passwords::Form;
+
 /// What flags may say before the environment is asked.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Flags {
@@ -63,6 +65,13 @@ pub struct Config {
     pub environment_user: Option<String>,
     /// `TE_ENVIRONMENT_USER_SUPERADMIN`: the environment account counts as SUPERADMIN, as on the existing server. Default false.
     pub environment_user_superadmin: bool,
+    /// `TE_COEXIST`: auto, on or off. Whether the existing server goes on beside this one and has to be able to read what this
+    /// one writes. `None` is auto: yes if the database is one of the existing server.
+    pub coexist: Option<bool>,
+    /// `TE_PASSWORD_HASH`: argon2id or scrypt. Default: scrypt beside the existing server, else argon2id.
+    pub password_hash: Option<Form>,
+    /// `OAUTH2_TOKEN_LIFETIME_SECONDS`: seconds that a service client's token lives. Default 1800.
+    pub client_token_s: i64,
     /// `TE_ADMIN_EMAIL` and `TE_ADMIN_PASSWORD`: create the first SUPERADMIN of an empty installation.
     pub admin: Option<(String, SecretString)>,
     /// `TE_SANDBOX`: auto, bwrap, namespaces, landlock or none. Default auto.
@@ -207,6 +216,13 @@ impl Config {
                 .unwrap_or_else(|| vec!["http://localhost:3000".into(), "http://localhost:8080".into()]),
             environment_user: r.text("API_ENVIRONMENT_USER").map(|email| email.to_lowercase()),
             environment_user_superadmin: r.switch("TE_ENVIRONMENT_USER_SUPERADMIN", false),
+            coexist: r.choice("TE_COEXIST", None, &[("auto", None), ("on", Some(true)), ("off", Some(false))]),
+            password_hash: r.choice(
+                "TE_PASSWORD_HASH",
+                None,
+                &[("argon2id", Some(Form::Argon2id)), ("scrypt", Some(Form::Werkzeug))],
+            ),
+            client_token_s: r.number("OAUTH2_TOKEN_LIFETIME_SECONDS", 1_800, 60..=86_400),
             admin,
             sandbox: r.choice(
                 "TE_SANDBOX",

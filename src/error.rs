@@ -21,8 +21,12 @@ pub enum Error {
     Token(TokenError),
     /// 401 of `/auth…`: the sentence stands in `msg` and `message` too, as each client reads another of them.
     SignIn { status: StatusCode, msg: String },
+    /// 401 of `/auth`: too many failed sign-ins; `None` minutes means until the password is reset.
+    Locked { message: String, minutes: Option<i64> },
     /// 403 with this sentence.
     Forbidden(String),
+    /// 422: a password that breaks a rule.
+    Weak(&'static str),
     /// 409 with this sentence.
     Conflict(String),
     /// 413 with this sentence.
@@ -63,6 +67,11 @@ impl Error {
 
     pub fn not_found(detail: impl Into<String>) -> Self {
         Error::NotFound(detail.into())
+    }
+
+    /// 403 for who lacks the role.
+    pub fn forbidden() -> Self {
+        Error::Forbidden("Forbidden".into())
     }
 
     fn database(error: sqlx::Error) -> Self {
@@ -136,7 +145,13 @@ impl IntoResponse for Error {
                 (status, Json(json!({"msg": msg, "message": msg, "detail": msg, "status": status.as_u16()})))
                     .into_response()
             }
+            Error::Locked { message, minutes } => {
+                let body = json!({"error_code": "account_locked", "message": message, "msg": message, "detail": message, "status": 401,
+                    "minutes_remaining": minutes, "requires_password_reset": minutes.is_none()});
+                (StatusCode::UNAUTHORIZED, Json(body)).into_response()
+            }
             Error::Forbidden(detail) => plain(StatusCode::FORBIDDEN, &detail, Some("forbidden")),
+            Error::Weak(detail) => plain(StatusCode::UNPROCESSABLE_ENTITY, detail, None),
             Error::Conflict(detail) => plain(StatusCode::CONFLICT, &detail, None),
             Error::TooLarge(detail) => plain(StatusCode::PAYLOAD_TOO_LARGE, &detail, Some("body_too_large")),
             Error::UnsupportedMediaType(detail) => {

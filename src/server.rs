@@ -10,6 +10,7 @@ use tower::ServiceExt;
 use crate::{
     api,
     app::{App, DataDir},
+    auth::caller::Caller,
     config::Config,
     engine::Engine,
     jobs,
@@ -36,7 +37,7 @@ impl Server {
             "JWT_SECRET_KEY must be set: with PostgreSQL every node has to sign with the same key."
         );
         let db = open_database(&config, &data, migrate).await?;
-        let app = App::new(config, db, &data)?;
+        let app = App::new(config, db, &data).await?;
         first_account(&app).await?;
         Ok(Server { app, data })
     }
@@ -165,16 +166,7 @@ pub async fn create_user(app: &App, email: &str, name: &str, role: Role, passwor
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
     store::users::insert(&mut tx, id, &NewUser { email: &email, name, role, password: &hash }, now).await?;
-    let new = store::audit::NewAudit {
-        actor: None,
-        action: "user.created",
-        target_type: "user",
-        target_id: id.to_string(),
-        ip_address: None,
-        request_id: None,
-        detail: None,
-    };
-    store::audit::insert(&mut tx, &new, now).await?;
+    store::audit::insert(&mut tx, &Caller::default().did("user.created", "user", id), now).await?;
     tx.commit().await?;
     Ok(id)
 }

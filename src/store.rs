@@ -14,7 +14,11 @@ pub mod runs;
 pub mod script_logs;
 pub mod script_versions;
 pub mod scripts;
+pub mod search;
+pub mod service_clients;
 pub mod status_log;
+pub mod unknown_logins;
+pub mod user_clients;
 pub mod users;
 pub mod workers;
 

@@ -1,23 +1,24 @@
 //! `/auth…`: signing in, going on, signing out (contract/auth-users.md 6).
 
-use axum::{
-    Json,
-    extract::State,
-    http::{StatusCode, header, request::Parts},
-};
+use std::time::Duration;
+
+use axum::{Json, extract::State, http::StatusCode};
 use serde::Serialize;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::extract::{
-    json::{self, MaybeJson},
-    query::Pairs,
+use super::{
+    clients::ClientHeader,
+    extract::{
+        json::{self, MaybeJson},
+        query::Pairs,
+    },
 };
 use crate::{
     app::App,
-    auth::{User, passwords, tokens},
+    auth::{User, caller::Caller, lockout, passwords, tokens},
     clock::after,
     error::{Error, Result},
-    store::{self, Id, refresh_tokens::NewRefreshToken},
+    store::{self, Id, Tx, refresh_tokens::NewRefreshToken, user_clients::Client},
 };
 
 pub fn routes() -> OpenApiRouter<App> {
@@ -30,7 +31,7 @@ pub fn routes() -> OpenApiRouter<App> {
 
 /// What keeps a caller signed in.
 #[derive(Serialize, utoipa::ToSchema)]
-struct Session {
+pub(super) struct Session {
     access_token: String,
     /// Seconds.
     expires_in: i64,
@@ -62,10 +63,18 @@ fn unauthorized(msg: &str) -> Error {
     refused(StatusCode::UNAUTHORIZED, msg)
 }
 
+/// A failed sign-in is answered no sooner than this, whatever was wrong: its time tells nothing.
+const REFUSED_AFTER: Duration = Duration::from_millis(400);
+
 /// Signs in with e-mail and password. Public; a token that comes along counts as none.
 #[utoipa::path(post, path = "/auth", tag = "auth", request_body = Credentials, security(()),
     responses((status = 200, body = Session), (status = 400, body = super::ErrorBody), (status = 401, body = super::ErrorBody)))]
-async fn sign_in(State(app): State<App>, parts: Parts, json::Body(body): json::Body) -> Result<Json<Session>> {
+async fn sign_in(
+    State(app): State<App>,
+    caller: Caller,
+    ClientHeader(client): ClientHeader,
+    json::Body(body): json::Body,
+) -> Result<Json<Session>> {
     let (Some(email), Some(password)) = (body.get::<String>("email"), body.get::<String>("password")) else {
         return Err(refused(StatusCode::BAD_REQUEST, "Email and password are required"));
     };
@@ -75,20 +84,53 @@ async fn sign_in(State(app): State<App>, parts: Parts, json::Body(body): json::B
     if let Some(execution) = email.strip_prefix("execution-").and_then(Id::parse) {
         return sign_in_run(&app, execution, &password).await;
     }
-    let bad = || unauthorized("Bad username or password");
-    if password.len() > passwords::MAX_BYTES {
-        return Err(bad());
+    let begun = tokio::time::Instant::now();
+    let signed_in = sign_in_account(&app, &caller, client.as_ref(), &email.replace('\0', ""), password).await;
+    if matches!(signed_in, Err(Error::SignIn { .. } | Error::Locked { .. })) {
+        tokio::time::sleep_until(begun + REFUSED_AFTER).await;
     }
-    let email = email.replace('\0', "");
-    let mut found = store::users::logins(&app.db, &email).await?;
+    signed_in.map(Json)
+}
+
+async fn sign_in_account(
+    app: &App,
+    caller: &Caller,
+    client: Option<&Client>,
+    email: &str,
+    password: String,
+) -> Result<Session> {
+    let bad = || unauthorized("Bad username or password");
+    let mut found = store::users::logins(&app.db, email).await?;
     // Two accounts that differ in case only: neither is meant.
     let login = if found.len() == 1 { found.pop() } else { None };
-    let fits = app.hasher.verify(password, login.as_ref().map(|l| l.password.clone())).await?;
-    let login = login.filter(|_| fits).ok_or_else(bad)?;
+    let locked_until = match &login {
+        Some(login) => login.locked_until,
+        None => lockout::unknown(app, email).await?,
+    };
+    lockout::check(locked_until, app.clock.now())?;
+    let fits = password.len() <= passwords::MAX_BYTES
+        && app.hasher.verify(password.clone(), login.as_ref().map(|l| l.password.clone())).await?;
+    let (Some(login), true) = (&login, fits) else {
+        return Err(lockout::failed(app, login.as_ref(), email, caller, bad()).await);
+    };
+    let upgraded = match app.hasher.is_outdated(&login.password) {
+        true => Some(app.hasher.hash(password).await?),
+        false => None,
+    };
     let now = app.clock.now();
-    store::users::signed_in(&app.db, login.id, now).await?;
-    let refresh_token = issue_refresh(&app, login.id, &parts).await?;
-    Ok(Json(session(&app, login.id, refresh_token).await?))
+    let mut tx = app.db.begin().await?;
+    if !store::users::signed_in(&mut tx, login.id, &login.password, now).await? {
+        return Err(bad());
+    }
+    if let Some(hash) = upgraded {
+        store::users::upgrade_hash(&mut tx, login.id, &login.password, &hash).await?;
+    }
+    if let Some(client) = client {
+        store::user_clients::upsert(&mut tx, login.id, client, now).await?;
+    }
+    let refresh_token = issue_refresh(app, &mut tx, login.id, &device(caller)).await?;
+    tx.commit().await?;
+    session(app, login.id, refresh_token).await
 }
 
 /// A run signs in with its own credential: no password hash, no refresh token.
@@ -103,28 +145,27 @@ async fn sign_in_run(app: &App, execution: Id, password: &str) -> Result<Json<Se
     Ok(Json(Session { access_token, expires_in: tokens::ACCESS_S, refresh_token: None, user_id: None }))
 }
 
-async fn session(app: &App, user: Id, refresh_token: String) -> Result<Session> {
+pub(super) async fn session(app: &App, user: Id, refresh_token: String) -> Result<Session> {
     let not_before = store::users::tokens_not_before(&app.db, user).await?;
     let access_token = app.tokens.issue_access(user, app.clock.now(), not_before)?;
     Ok(Session { access_token, expires_in: tokens::ACCESS_S, refresh_token: Some(refresh_token), user_id: Some(user) })
 }
 
-/// A new refresh token of an account; its digest is what is stored.
-async fn issue_refresh(app: &App, user: Id, parts: &Parts) -> Result<String> {
-    let agent = parts
-        .headers
-        .get(header::USER_AGENT)
-        .map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned())
-        .unwrap_or_default();
-    let device: String =
-        format!("IP: {} | UA: {agent}", super::peer(parts)).replace('\0', "").chars().take(500).collect();
+/// How a session is shown to its owner (contract/auth-users.md 4.3).
+fn device(caller: &Caller) -> String {
+    let address = caller.address.as_deref().unwrap_or("unknown");
+    format!("IP: {address} | UA: {}", caller.user_agent).chars().take(500).collect()
+}
+
+/// A new refresh token of an account. What is stored is its digest; beside the existing server, which has to find it, the
+/// token itself.
+async fn issue_refresh(app: &App, tx: &mut Tx, user: Id, device: &str) -> Result<String> {
     let now = app.clock.now();
     let token = tokens::random(32);
+    let stored = if app.coexists { token.clone() } else { tokens::digest(&token) };
     let expires_at = now + chrono::TimeDelta::days(tokens::REFRESH_DAYS);
-    let mut tx = app.db.begin().await?;
-    let new = NewRefreshToken { user, token: &tokens::digest(&token), device_info: &device, expires_at };
-    store::refresh_tokens::insert(&mut tx, &new, now).await?;
-    tx.commit().await?;
+    let new = NewRefreshToken { user, token: &stored, device_info: device, expires_at };
+    store::refresh_tokens::insert(tx, &new, now).await?;
     Ok(token)
 }
 
@@ -143,7 +184,7 @@ fn stored(token: &str) -> [String; 2] {
 async fn refresh(
     State(app): State<App>,
     query: Pairs,
-    parts: Parts,
+    ClientHeader(client): ClientHeader,
     json::Body(body): json::Body,
 ) -> Result<Json<Session>> {
     let Some(token) = body.get::<String>("refresh_token").filter(|token| !token.is_empty()) else {
@@ -154,23 +195,27 @@ async fn refresh(
     let stored = [stored[0].as_str(), stored[1].as_str()];
     let now = app.clock.now();
     let dead = || unauthorized("Invalid or expired refresh token");
-    let user = store::refresh_tokens::touch(&app.db, stored, now).await?.ok_or_else(dead)?;
+    let mut tx = app.db.begin().await?;
+    let living = store::refresh_tokens::touch(&mut tx, stored, now).await?.ok_or_else(dead)?;
+    store::users::active(&mut tx, living.user_id, now).await?;
+    if let Some(client) = &client {
+        store::user_clients::upsert(&mut tx, living.user_id, client, now).await?;
+    }
     let next = if query.is_on("rotate") {
-        let mut tx = app.db.begin().await?;
         // Of two that rotate one token at one time, the second finds it ended.
-        if !store::refresh_tokens::revoke(&mut tx, user, stored).await? {
+        if !store::refresh_tokens::revoke(&mut tx, living.user_id, stored).await? {
             return Err(dead());
         }
-        tx.commit().await?;
-        issue_refresh(&app, user, &parts).await?
+        issue_refresh(&app, &mut tx, living.user_id, living.device_info.as_deref().unwrap_or_default()).await?
     } else {
         token
     };
-    Ok(Json(session(&app, user, next).await?))
+    tx.commit().await?;
+    Ok(Json(session(&app, living.user_id, next).await?))
 }
 
 /// Ends the access token, and the caller's own refresh token if the body names one. No body is needed.
-#[utoipa::path(post, path = "/auth/logout", tag = "auth", responses((status = 200, body = Message), (status = 401, body = super::ErrorBody)))]
+#[utoipa::path(post, path = "/auth/logout", tag = "auth", security(("bearerAuth" = [])), responses((status = 200, body = Message), (status = 401, body = super::ErrorBody)))]
 async fn logout(State(app): State<App>, user: User, body: Result<MaybeJson>) -> Result<Json<Message>> {
     // Whatever the body is, the caller wants to be signed out.
     let refresh = body.ok().and_then(|MaybeJson(object)| object?.get::<String>("refresh_token"));
@@ -186,7 +231,7 @@ async fn logout(State(app): State<App>, user: User, body: Result<MaybeJson>) -> 
 }
 
 /// Ends every session of the caller, this one included.
-#[utoipa::path(post, path = "/auth/logout-all", tag = "auth", responses((status = 200, body = Message), (status = 401, body = super::ErrorBody)))]
+#[utoipa::path(post, path = "/auth/logout-all", tag = "auth", security(("bearerAuth" = ["account"])), responses((status = 200, body = Message), (status = 401, body = super::ErrorBody)))]
 async fn logout_all(State(app): State<App>, user: User) -> Result<Json<Message>> {
     let mut tx = app.db.begin().await?;
     let n = store::refresh_tokens::revoke_all(&mut tx, user.id).await?;

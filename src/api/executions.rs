@@ -272,7 +272,7 @@ async fn answer(
 }
 
 /// Executions: all for administrators, else the caller's own. Open ones first, then the newest end.
-#[utoipa::path(get, path = "/api/v1/execution", tag = "executions",
+#[utoipa::path(get, path = "/api/v1/execution", tag = "executions", security(("bearerAuth" = ["execution:read"])),
     params(("page" = Option<i64>, Query), ("per_page" = Option<i64>, Query), ("include" = Option<String>, Query), ("exclude" = Option<String>, Query),
         ("script_id" = Option<String>, Query), ("user_id" = Option<String>, Query), ("status" = Option<String>, Query), ("updated_at" = Option<String>, Query)),
     responses((status = 200, body = Data<Vec<ExecutionView>>), (status = 401, body = super::ErrorBody)))]
@@ -295,7 +295,7 @@ async fn list(State(app): State<App>, user: User, query: Pairs) -> Result<Json<D
 }
 
 /// The caller's own executions, for administrators too.
-#[utoipa::path(get, path = "/api/v1/execution/user", tag = "executions",
+#[utoipa::path(get, path = "/api/v1/execution/user", tag = "executions", security(("bearerAuth" = ["execution:read"])),
     params(("page" = Option<i64>, Query), ("per_page" = Option<i64>, Query), ("include" = Option<String>, Query), ("exclude" = Option<String>, Query),
         ("script_id" = Option<String>, Query), ("updated_at" = Option<String>, Query)),
     responses((status = 200, body = Data<Vec<ExecutionView>>), (status = 401, body = super::ErrorBody)))]
@@ -308,7 +308,7 @@ async fn list_own(State(app): State<App>, user: User, query: Pairs) -> Result<Js
 }
 
 /// One execution. A run may ask for itself, with its own credential.
-#[utoipa::path(get, path = "/api/v1/execution/{execution}", tag = "executions",
+#[utoipa::path(get, path = "/api/v1/execution/{execution}", tag = "executions", security(("bearerAuth" = ["execution:read"])),
     params(("execution" = String, Path), ("include" = Option<String>, Query), ("exclude" = Option<String>, Query)),
     responses((status = 200, body = Data<ExecutionView>), (status = 404, body = super::ErrorBody)))]
 async fn get(
@@ -343,7 +343,7 @@ struct Cancellation {
 }
 
 /// Asks for the end of an execution: 202, and it is CANCELLED within seconds. Owner or administrator.
-#[utoipa::path(post, path = "/api/v1/execution/{execution}/cancel", tag = "executions", params(("execution" = String, Path)),
+#[utoipa::path(post, path = "/api/v1/execution/{execution}/cancel", tag = "executions", security(("bearerAuth" = ["execution:write"])), params(("execution" = String, Path)),
     responses((status = 202, body = Data<Cancellation>), (status = 400, body = super::ErrorBody), (status = 404, body = super::ErrorBody), (status = 409, body = super::ErrorBody)))]
 async fn request_cancel(
     State(app): State<App>,
@@ -364,7 +364,7 @@ async fn request_cancel(
 }
 
 /// The results as a file.
-#[utoipa::path(get, path = "/api/v1/execution/{execution}/download-results", tag = "executions", params(("execution" = String, Path)),
+#[utoipa::path(get, path = "/api/v1/execution/{execution}/download-results", tag = "executions", security(("bearerAuth" = ["execution:read"])), params(("execution" = String, Path)),
     responses((status = 200, content_type = "text/plain"), (status = 404, body = super::ErrorBody)))]
 async fn download_results(State(app): State<App>, user: User, path: ExecutionPath) -> Result<Response> {
     let execution = find(&app, &user, path.0, false, true).await?;
@@ -378,7 +378,7 @@ async fn download_results(State(app): State<App>, user: User, path: ExecutionPat
 }
 
 /// Every change of an execution's state: who, when, why.
-#[utoipa::path(get, path = "/api/v1/execution/{execution}/history", tag = "executions", params(("execution" = String, Path)),
+#[utoipa::path(get, path = "/api/v1/execution/{execution}/history", tag = "executions", security(("bearerAuth" = ["execution:read"])), params(("execution" = String, Path)),
     responses((status = 200), (status = 404, body = super::ErrorBody)))]
 async fn history(State(app): State<App>, user: User, path: ExecutionPath) -> Result<Json<Data<Vec<Value>>>> {
     find(&app, &user, path.0, false, false).await?;

@@ -1,5 +1,6 @@
 //! How requests are read: our own error body on bad input, lenient JSON, pages, paths.
 
+pub mod filter;
 pub mod json;
 pub mod mend;
 pub mod page;

@@ -27,19 +27,19 @@ struct Pong {
     timestamp: String,
 }
 
-fn timestamp(app: &App) -> String {
+pub(super) fn timestamp(app: &App) -> String {
     format!("{}+00:00", app.clock.now().format("%Y-%m-%dT%H:%M:%S%.6f"))
 }
 
 /// Whether the server and its database answer. Public; always 200.
-#[utoipa::path(get, path = "/api-health", tag = "health", responses((status = 200, body = Health)))]
+#[utoipa::path(get, path = "/api-health", tag = "health", security(()), responses((status = 200, body = Health)))]
 async fn health(State(app): State<App>) -> Json<Health> {
     let database = if app.db.ping().await.is_ok() { "healthy" } else { "unhealthy" };
     Json(Health { status: "ok", database, timestamp: timestamp(&app), version: "1.0" })
 }
 
 /// Whether the server answers. Public.
-#[utoipa::path(get, path = "/ping", tag = "health", responses((status = 200, body = Pong)))]
+#[utoipa::path(get, path = "/ping", tag = "health", security(()), responses((status = 200, body = Pong)))]
 async fn ping(State(app): State<App>) -> Json<Pong> {
     Json(Pong { message: "pong", status: "ok", timestamp: timestamp(&app) })
 }

@@ -153,7 +153,7 @@ async fn find(app: &App, user: &User, path: &ScriptPath) -> Result<Script> {
 }
 
 /// Scripts that the caller may see, newest first. Unpaged unless `page` or `per_page` is there.
-#[utoipa::path(get, path = "/api/v1/script", tag = "scripts",
+#[utoipa::path(get, path = "/api/v1/script", tag = "scripts", security(("bearerAuth" = ["script:read"])),
     params(("include" = Option<String>, Query), ("exclude" = Option<String>, Query), ("page" = Option<i64>, Query), ("per_page" = Option<i64>, Query)),
     responses((status = 200, body = Data<Vec<ScriptView>>), (status = 401, body = super::ErrorBody)))]
 async fn list(
@@ -182,7 +182,7 @@ async fn list(
 }
 
 /// One script, by id or slug.
-#[utoipa::path(get, path = "/api/v1/script/{script}", tag = "scripts",
+#[utoipa::path(get, path = "/api/v1/script/{script}", tag = "scripts", security(("bearerAuth" = ["script:read"])),
     params(("script" = String, Path), ("include" = Option<String>, Query), ("exclude" = Option<String>, Query)),
     responses((status = 200, body = Data<ScriptView>), (status = 404, body = super::ErrorBody)))]
 async fn get(
@@ -197,7 +197,7 @@ async fn get(
 }
 
 /// Deletes a script with its versions, logs and executions; what runs of it is stopped. Administrators only.
-#[utoipa::path(delete, path = "/api/v1/script/{script}", tag = "scripts", params(("script" = String, Path)),
+#[utoipa::path(delete, path = "/api/v1/script/{script}", tag = "scripts", security(("bearerAuth" = ["script:write"])), params(("script" = String, Path)),
     responses((status = 200, body = Data<ScriptView>), (status = 403, body = super::ErrorBody), (status = 404, body = super::ErrorBody)))]
 async fn remove(State(app): State<App>, user: User, path: ScriptPath) -> Result<Json<Data<Value>>> {
     if !user.is_admin() {
@@ -223,27 +223,18 @@ async fn remove(State(app): State<App>, user: User, path: ScriptPath) -> Result<
 }
 
 async fn audit(tx: &mut store::Tx, user: &User, action: &str, script: &Script, now: store::Time) -> Result<()> {
-    let new = store::audit::NewAudit {
-        actor: Some(user.id),
-        action,
-        target_type: "script",
-        target_id: script.id.to_string(),
-        ip_address: None,
-        request_id: None,
-        detail: None,
-    };
-    Ok(store::audit::insert(tx, &new, now).await?)
+    Ok(store::audit::insert(tx, &user.caller.did(action, "script", script.id), now).await?)
 }
 
 /// Shows a script to everybody. Its owner or an administrator.
-#[utoipa::path(post, path = "/api/v1/script/{script}/publish", tag = "scripts", params(("script" = String, Path)),
+#[utoipa::path(post, path = "/api/v1/script/{script}/publish", tag = "scripts", security(("bearerAuth" = ["script:write"])), params(("script" = String, Path)),
     responses((status = 200, body = Data<ScriptView>), (status = 404, body = super::ErrorBody)))]
 async fn publish(State(app): State<App>, user: User, path: ScriptPath) -> Result<Json<Data<Value>>> {
     set_public(&app, &user, &path, true).await
 }
 
 /// Hides a script from everybody but its owner and administrators.
-#[utoipa::path(post, path = "/api/v1/script/{script}/unpublish", tag = "scripts", params(("script" = String, Path)),
+#[utoipa::path(post, path = "/api/v1/script/{script}/unpublish", tag = "scripts", security(("bearerAuth" = ["script:write"])), params(("script" = String, Path)),
     responses((status = 200, body = Data<ScriptView>), (status = 404, body = super::ErrorBody)))]
 async fn unpublish(State(app): State<App>, user: User, path: ScriptPath) -> Result<Json<Data<Value>>> {
     set_public(&app, &user, &path, false).await
@@ -264,7 +255,7 @@ async fn set_public(app: &App, user: &User, path: &ScriptPath, public: bool) -> 
 }
 
 /// The archive of the newest upload, byte for byte.
-#[utoipa::path(get, path = "/api/v1/script/{script}/download", tag = "scripts", params(("script" = String, Path)),
+#[utoipa::path(get, path = "/api/v1/script/{script}/download", tag = "scripts", security(("bearerAuth" = ["script:read"])), params(("script" = String, Path)),
     responses((status = 200, content_type = "application/gzip"), (status = 404, body = super::ErrorBody), (status = 410, body = super::ErrorBody)))]
 async fn download(State(app): State<App>, user: User, path: ScriptPath) -> Result<Response> {
     let script = find(&app, &user, &path).await?;

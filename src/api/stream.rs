@@ -227,7 +227,7 @@ impl Reader {
         if self.user.token.exp <= self.app.clock.now().and_utc().timestamp() {
             return Err(crate::error::TokenError::Expired.into());
         }
-        self.user = auth::of_token(&self.app, self.user.token.clone()).await?;
+        self.user = auth::of_token(&self.app, self.user.token.clone(), self.user.caller.clone()).await?;
         let sees = match self.source {
             Source::Execution(id) => {
                 store::executions::find(&self.app.db, id, false, false).await?.is_some_and(|e| self.user.sees(&e))

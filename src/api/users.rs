@@ -16,7 +16,7 @@ pub fn routes() -> OpenApiRouter<App> {
 }
 
 /// The caller's own profile.
-#[utoipa::path(get, path = "/api/v1/user/me", tag = "users",
+#[utoipa::path(get, path = "/api/v1/user/me", tag = "users", security(("bearerAuth" = ["user:read"])),
     responses((status = 200, body = Data<Profile>), (status = 401, body = super::ErrorBody)))]
 async fn me(State(app): State<App>, user: User) -> Result<Json<Data<Profile>>> {
     let profile = store::users::profile(&app.db, user.id).await?;

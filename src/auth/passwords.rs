@@ -16,28 +16,61 @@ use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 /// Passwords longer than this (bytes) are refused before they are hashed.
 pub const MAX_BYTES: usize = 1_024;
 
+/// The first rule that a new password breaks (contract/auth-users.md 4.5).
+pub fn check(password: &str) -> Result<(), &'static str> {
+    const SPECIAL: &str = "!@#$%^&*()-_=+[]{}|;:,.<>?/";
+    if password.chars().count() < 12 {
+        return Err("Password must be at least 12 characters long");
+    }
+    if password.len() > MAX_BYTES {
+        return Err("Password must be at most 1024 bytes long");
+    }
+    let rules: [(fn(char) -> bool, &'static str); 4] = [
+        (|c| c.is_ascii_uppercase(), "Password must include an uppercase letter"),
+        (|c| c.is_ascii_lowercase(), "Password must include a lowercase letter"),
+        (char::is_numeric, "Password must include a number"),
+        (|c| SPECIAL.contains(c), "Password must include a special character"),
+    ];
+    rules.into_iter().find(|(rule, _)| !password.chars().any(rule)).map_or(Ok(()), |(_, sentence)| Err(sentence))
+}
+
+/// The form of new hashes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Argon2id, 19 MiB, 2 passes.
+    Argon2id,
+    /// scrypt as the existing server writes it, which has to read it too.
+    Werkzeug,
+}
+
 /// How long a sign-in waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// A hash that no password matches; an unknown account costs as much time as a known one.
-const NOBODY: &str =
-    "$argon2id$v=19$m=19456,t=2,p=1$dHJlbmRzLmVhcnRoLm5vYm9keQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// Bounds how many hashes are computed at once, so that a hundred sign-ins slow nothing else.
 #[derive(Debug)]
 pub struct Hasher {
     slots: Semaphore,
+    form: Form,
 }
 
 impl Hasher {
-    pub fn new() -> Self {
-        Hasher { slots: Semaphore::new(std::thread::available_parallelism().map_or(1, |n| n.get().max(1))) }
+    pub fn new(form: Form) -> Self {
+        Hasher { slots: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)), form }
     }
 
-    /// Hashes a new password with Argon2id (19 MiB, 2 passes).
+    /// Hashes a new password.
     pub async fn hash(&self, password: String) -> anyhow::Result<String> {
-        let _slot = self.slots.acquire().await?;
-        tokio::task::spawn_blocking(move || hash(&password)).await?
+        let (_slot, form) = (self.slots.acquire().await?, self.form);
+        tokio::task::spawn_blocking(move || match form {
+            Form::Argon2id => hash(&password),
+            Form::Werkzeug => hash_werkzeug(&password),
+        })
+        .await?
+    }
+
+    /// Whether a stored hash is older than what new ones look like, and may be replaced.
+    pub fn is_outdated(&self, stored: &str) -> bool {
+        self.form == Form::Argon2id && !stored.starts_with(&argon2_prefix())
     }
 
     /// Whether the password fits the stored hash; without one, takes as long and says no.
@@ -50,21 +83,16 @@ impl Hasher {
             return Err(Error::Unavailable { detail, code: "overloaded", retry_after: 5 });
         };
         let _slot = slot.map_err(anyhow::Error::from)?;
+        let form = self.form;
         Ok(tokio::task::spawn_blocking(move || match stored {
             Some(stored) => verify(&password, &stored),
             None => {
-                verify(&password, NOBODY);
+                verify(&password, nobody(form));
                 false
             }
         })
         .await
         .map_err(anyhow::Error::from)?)
-    }
-}
-
-impl Default for Hasher {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -75,15 +103,41 @@ fn hash(password: &str) -> anyhow::Result<String> {
     Argon2::default()
         .hash_password_into(password.as_bytes(), &salt, &mut key)
         .map_err(|e| anyhow::anyhow!("argon2: {e}"))?;
+    Ok(format!("{}{}${}", argon2_prefix(), BASE64.encode(salt), BASE64.encode(key)))
+}
+
+fn argon2_prefix() -> String {
     let params = argon2::Params::DEFAULT;
-    Ok(format!(
-        "$argon2id$v=19$m={},t={},p={}${}${}",
-        params.m_cost(),
-        params.t_cost(),
-        params.p_cost(),
-        BASE64.encode(salt),
-        BASE64.encode(key)
-    ))
+    format!("$argon2id$v=19$m={},t={},p={}$", params.m_cost(), params.t_cost(), params.p_cost())
+}
+
+/// As the existing server hashes: 16 letters and digits of salt, 64 bytes of key in hex.
+fn hash_werkzeug(password: &str) -> anyhow::Result<String> {
+    const LETTERS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    let mut salt = String::new();
+    while salt.len() < 16 {
+        let mut byte = [0];
+        getrandom::fill(&mut byte)?;
+        // Bytes beyond the last whole multiple would make some letters likelier than others.
+        if usize::from(byte[0]) < 256 / LETTERS.len() * LETTERS.len() {
+            salt.push(char::from(LETTERS[usize::from(byte[0]) % LETTERS.len()]));
+        }
+    }
+    let mut key = [0; 64];
+    let params = scrypt::Params::new(15, 8, 1).map_err(|e| anyhow::anyhow!("scrypt: {e}"))?;
+    scrypt::scrypt(password.as_bytes(), salt.as_bytes(), &params, &mut key)
+        .map_err(|e| anyhow::anyhow!("scrypt: {e}"))?;
+    Ok(format!("scrypt:32768:8:1${salt}${}", super::tokens::hex(&key)))
+}
+
+/// A hash that no password matches: an unknown account costs as much time as a known one.
+fn nobody(form: Form) -> &'static str {
+    match form {
+        Form::Argon2id => {
+            "$argon2id$v=19$m=19456,t=2,p=1$dHJlbmRzLmVhcnRoLm5vYm9keQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+        }
+        Form::Werkzeug => "scrypt:32768:8:1$trendsearthnobod$00",
+    }
 }
 
 /// Verifies any form of hash that this server or the existing one writes; another form never matches.

@@ -30,7 +30,21 @@ pub struct Access {
     /// Seconds since 1970.
     pub iat: i64,
     pub exp: i64,
+    /// The service client that it was made for, if it was.
+    pub client: Option<Client>,
 }
+
+/// A service client, as its tokens name it.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// `te_cid_…`; empty in tokens of the existing server, which does not say.
+    pub id: String,
+    /// Blank-separated; empty means everything.
+    pub scopes: String,
+}
+
+/// The `grant_type` of tokens of service clients.
+const CLIENT_CREDENTIALS: &str = "client_credentials";
 
 #[derive(Serialize, Deserialize)]
 struct AccessClaims {
@@ -48,6 +62,12 @@ struct AccessClaims {
     exp: i64,
     #[serde(default, skip_serializing)]
     purpose: Option<serde_json::Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    grant_type: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scopes: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client_id: Option<String>,
 }
 
 fn access() -> String {
@@ -75,6 +95,29 @@ impl Tokens {
     /// A new access token of an account. Tokens count in whole seconds: within the second in which older ones were ended
     /// (`not_before` is the next one) the new one is dated ahead, so that it lives.
     pub fn issue_access(&self, user: Id, now: Time, not_before: Option<Time>) -> anyhow::Result<String> {
+        self.issue(user, now, not_before, ACCESS_S, None)
+    }
+
+    /// A new access token of a service client, which acts for its owner.
+    pub fn issue_client(
+        &self,
+        owner: Id,
+        client: &Client,
+        lifetime_s: i64,
+        now: Time,
+        not_before: Option<Time>,
+    ) -> anyhow::Result<String> {
+        self.issue(owner, now, not_before, lifetime_s, Some(client))
+    }
+
+    fn issue(
+        &self,
+        user: Id,
+        now: Time,
+        not_before: Option<Time>,
+        lifetime_s: i64,
+        client: Option<&Client>,
+    ) -> anyhow::Result<String> {
         let now = now.and_utc().timestamp();
         let claims = AccessClaims {
             fresh: false,
@@ -84,8 +127,11 @@ impl Tokens {
             sub: user.to_string(),
             nbf: now,
             csrf: Id::random().to_string(),
-            exp: now + ACCESS_S,
+            exp: now + lifetime_s,
             purpose: None,
+            grant_type: client.map(|_| CLIENT_CREDENTIALS.to_owned()),
+            scopes: client.map(|client| client.scopes.clone()),
+            client_id: client.map(|client| client.id.clone()),
         };
         Ok(jsonwebtoken::encode(&Header::default(), &claims, &self.access.0)?)
     }
@@ -106,7 +152,9 @@ impl Tokens {
             return Err(TokenError::Expired);
         }
         let sub = Id::parse(&claims.sub).ok_or(TokenError::Invalid)?;
-        Ok(Access { sub, jti: claims.jti, iat: claims.iat, exp: claims.exp })
+        let client = (claims.grant_type.as_deref() == Some(CLIENT_CREDENTIALS))
+            .then(|| Client { id: claims.client_id.unwrap_or_default(), scopes: claims.scopes.unwrap_or_default() });
+        Ok(Access { sub, jti: claims.jti, iat: claims.iat, exp: claims.exp, client })
     }
 
     /// A new token of a run.

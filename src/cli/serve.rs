@@ -156,5 +156,5 @@ pub async fn app(flags: &Flags) -> anyhow::Result<(App, DataDir)> {
     let data = DataDir::visit(&config.data_dir)?;
     // A server may be living on this database: bringing it up to date is not for a command like this.
     let db = server::open_database(&config, &data, false).await?;
-    Ok((App::new(config, db, &data)?, data))
+    Ok((App::new(config, db, &data).await?, data))
 }

@@ -14,6 +14,14 @@ pub struct NewAudit<'a> {
     pub detail: Option<Json>,
 }
 
+impl NewAudit<'_> {
+    /// The same row with more about the act.
+    pub fn with(mut self, detail: &serde_json::Value) -> Self {
+        self.detail = serde_json::value::to_raw_value(detail).ok().map(sqlx::types::Json);
+        self
+    }
+}
+
 pub async fn insert(tx: &mut Tx, new: &NewAudit<'_>, now: Time) -> sqlx::Result<()> {
     within!(tx, |on| sqlx::query(
         "INSERT INTO audit_event (at, actor_id, action, target_type, target_id, ip_address, request_id, detail)

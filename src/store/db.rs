@@ -118,6 +118,30 @@ impl Db {
         Ok(Db::Sqlite { read, write })
     }
 
+    /// An expression by which text is sorted: letters in any case together, then by their bytes, the same in both databases.
+    pub fn text_order(&self, column: &str) -> String {
+        match self {
+            Db::Sqlite { .. } => format!("{column} COLLATE NOCASE"),
+            Db::Postgres(_) => format!("lower({column}) COLLATE \"C\""),
+        }
+    }
+
+    /// An expression by which text is compared byte by byte.
+    pub fn bytewise(&self, column: &str) -> String {
+        match self {
+            Db::Sqlite { .. } => column.to_owned(),
+            Db::Postgres(_) => format!("{column} COLLATE \"C\""),
+        }
+    }
+
+    /// The operator of patterns in any case.
+    pub fn like(&self) -> &'static str {
+        match self {
+            Db::Sqlite { .. } => "LIKE",
+            Db::Postgres(_) => "ILIKE",
+        }
+    }
+
     /// Begins a transaction that may write.
     pub async fn begin(&self) -> sqlx::Result<Tx> {
         Ok(match self {
@@ -133,17 +157,26 @@ impl Db {
 
     /// Whether there is no table of accounts yet: neither a server of ours nor the existing one has used this database.
     pub async fn is_empty(&self) -> sqlx::Result<bool> {
+        Ok(!self.has_table("user").await?)
+    }
+
+    /// Whether there is a table of this name.
+    pub async fn has_table(&self, name: &str) -> sqlx::Result<bool> {
         let table: Option<i64> = match self {
             Db::Sqlite { read, .. } => {
-                sqlx::query_scalar("SELECT 1 FROM sqlite_master WHERE name = 'user'").fetch_optional(read).await?
+                sqlx::query_scalar("SELECT 1 FROM sqlite_master WHERE name = $1")
+                    .bind(name)
+                    .fetch_optional(read)
+                    .await?
             }
             Db::Postgres(pool) => {
-                sqlx::query_scalar("SELECT 1::bigint WHERE to_regclass('\"user\"') IS NOT NULL")
+                sqlx::query_scalar("SELECT 1::bigint WHERE to_regclass(quote_ident($1)) IS NOT NULL")
+                    .bind(name)
                     .fetch_optional(pool)
                     .await?
             }
         };
-        Ok(table.is_none())
+        Ok(table.is_some())
     }
 
     /// Brings the schema up to date; safe when several nodes start at once (the migrator takes a lock).

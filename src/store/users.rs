@@ -3,7 +3,10 @@
 use serde::Serialize;
 
 use super::{Db, Id, Time, Tx};
-use crate::{reading, within, writing};
+use crate::{
+    auth::lockout::{self, Failures},
+    reading, within,
+};
 
 /// What a person may do; the column decides, no address and no setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,9 +35,9 @@ impl Role {
     }
 }
 
-/// What every request needs of its caller, read together with the fate of the token it brought.
+/// What every request needs of the account that its token names, read together with the fate of that token.
 #[derive(Debug, Clone, sqlx::FromRow)]
-pub struct Caller {
+pub struct Holder {
     pub id: Id,
     pub email: String,
     pub role: Option<String>,
@@ -49,6 +52,7 @@ pub struct Login {
     pub id: Id,
     pub email: String,
     pub password: String,
+    pub locked_until: Option<Time>,
 }
 
 /// The profile as clients see it (contract/auth-users.md 7).
@@ -92,23 +96,29 @@ pub struct NewUser<'a> {
     pub password: &'a str,
 }
 
-/// The caller with this id, and whether the token `jti` is revoked: one query a request.
-pub async fn caller(db: &Db, id: Id, jti: &str) -> sqlx::Result<Option<Caller>> {
-    reading!(db, |on| sqlx::query_as(
+/// The account with this id, and whether the token `jti`, or the service client that it was made for, is revoked: one query
+/// a request.
+pub async fn holder(db: &Db, id: Id, jti: &str, client: Option<&str>, now: Time) -> sqlx::Result<Option<Holder>> {
+    reading!(db, |on| {
+        sqlx::query_as(
         r#"SELECT id, email, role, tokens_not_before,
-                  EXISTS (SELECT 1 FROM token_revocation r WHERE r.jti = $2) AS revoked
+                  (EXISTS (SELECT 1 FROM token_revocation r WHERE r.jti = $2)
+                   OR EXISTS (SELECT 1 FROM service_client c WHERE c.client_id = $3 AND (c.revoked OR c.expires_at <= $4))) AS revoked
            FROM "user" WHERE id = $1"#
     )
     .bind(id)
     .bind(jti)
+    .bind(client)
+    .bind(now)
     .fetch_optional(on)
-    .await)
+    .await
+    })
 }
 
 /// The accounts of an address: the one that is spelled exactly so, else all that differ in case only.
 pub async fn logins(db: &Db, email: &str) -> sqlx::Result<Vec<Login>> {
     let exact: Vec<Login> =
-        reading!(db, |on| sqlx::query_as(r#"SELECT id, email, password FROM "user" WHERE email = $1"#)
+        reading!(db, |on| sqlx::query_as(r#"SELECT id, email, password, locked_until FROM "user" WHERE email = $1"#)
             .bind(email)
             .fetch_all(on)
             .await)?;
@@ -116,7 +126,7 @@ pub async fn logins(db: &Db, email: &str) -> sqlx::Result<Vec<Login>> {
         return Ok(exact);
     }
     reading!(db, |on| sqlx::query_as(
-        r#"SELECT id, email, password FROM "user" WHERE lower(email) = lower($1) LIMIT 2"#
+        r#"SELECT id, email, password, locked_until FROM "user" WHERE lower(email) = lower($1) LIMIT 2"#
     )
     .bind(email)
     .fetch_all(on)
@@ -169,18 +179,72 @@ pub async fn list(db: &Db) -> sqlx::Result<Vec<(String, String, Option<String>)>
         .await)
 }
 
-/// Notes a sign-in.
-pub async fn signed_in(db: &Db, id: Id, now: Time) -> sqlx::Result<()> {
-    writing!(db, |on| {
-        sqlx::query(
-        r#"UPDATE "user" SET last_login_at = $2, last_activity_at = $2, failed_login_count = 0, locked_until = NULL WHERE id = $1"#
+/// Notes a sign-in and forgets failed ones. False if the password was changed meanwhile.
+pub async fn signed_in(tx: &mut Tx, id: Id, password: &str, now: Time) -> sqlx::Result<bool> {
+    within!(tx, |on| sqlx::query(
+        r#"UPDATE "user" SET last_login_at = $3, last_activity_at = $3, failed_login_count = 0, locked_until = NULL
+           WHERE id = $1 AND password = $2"#
     )
     .bind(id)
+    .bind(password)
     .bind(now)
     .execute(on)
     .await
-    .map(drop)
+    .map(|r| r.rows_affected() == 1))
+}
+
+/// Notes that somebody was there.
+pub async fn active(tx: &mut Tx, id: Id, now: Time) -> sqlx::Result<()> {
+    within!(tx, |on| sqlx::query(r#"UPDATE "user" SET last_activity_at = $2 WHERE id = $1"#)
+        .bind(id)
+        .bind(now)
+        .execute(on)
+        .await
+        .map(drop))
+}
+
+/// Counts a failed sign-in, and locks from a certain number on; `None`, and nothing is counted, if it is locked already.
+pub async fn count_failure(tx: &mut Tx, id: Id, now: Time) -> sqlx::Result<Option<Failures>> {
+    let [first, second, last] = lockout::STEPS.map(|(n, minutes)| (n, now + chrono::TimeDelta::minutes(minutes)));
+    within!(tx, |on| {
+        sqlx::query_as(
+        r#"UPDATE "user" SET failed_login_count = failed_login_count + 1, locked_until =
+               CASE WHEN failed_login_count + 1 >= $7 THEN $8 WHEN failed_login_count + 1 >= $5 THEN $6
+                    WHEN failed_login_count + 1 >= $3 THEN $4 END
+           WHERE id = $1 AND (locked_until IS NULL OR locked_until <= $2) RETURNING failed_login_count AS failed_count, locked_until"#
+    )
+    .bind(id)
+    .bind(now)
+    .bind(first.0)
+    .bind(first.1)
+    .bind(second.0)
+    .bind(second.1)
+    .bind(last.0)
+    .bind(last.1)
+    .fetch_optional(on)
+    .await
     })
+}
+
+/// Until when an account is locked.
+pub async fn locked_until(db: &Db, id: Id) -> sqlx::Result<Option<Time>> {
+    let row: Option<Option<Time>> =
+        reading!(db, |on| sqlx::query_scalar(r#"SELECT locked_until FROM "user" WHERE id = $1"#)
+            .bind(id)
+            .fetch_optional(on)
+            .await)?;
+    Ok(row.flatten())
+}
+
+/// Replaces a hash by another one of the same password. Nothing happens if the password was changed meanwhile.
+pub async fn upgrade_hash(tx: &mut Tx, id: Id, old: &str, new: &str) -> sqlx::Result<()> {
+    within!(tx, |on| sqlx::query(r#"UPDATE "user" SET password = $3 WHERE id = $1 AND password = $2"#)
+        .bind(id)
+        .bind(old)
+        .bind(new)
+        .execute(on)
+        .await
+        .map(drop))
 }
 
 /// Replaces the hash and ends every token made before `not_before`. False if there is no such account.

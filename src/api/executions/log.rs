@@ -24,7 +24,7 @@ use crate::{
 const MAX_CHARS: usize = 10_000;
 
 /// The log of an execution, in order; `start` or `last-id` to go on. Owner or administrator.
-#[utoipa::path(get, path = "/api/v1/execution/{execution}/log", tag = "executions",
+#[utoipa::path(get, path = "/api/v1/execution/{execution}/log", tag = "executions", security(("bearerAuth" = ["execution:read"])),
     params(("execution" = String, Path), ("start" = Option<String>, Query), ("last-id" = Option<i64>, Query)),
     responses((status = 200, body = Data<Vec<ExecutionLog>>), (status = 404, body = crate::api::ErrorBody)))]
 pub async fn list(
@@ -39,7 +39,7 @@ pub async fn list(
 }
 
 /// The log of an execution, live, as server-sent events. Owner or administrator.
-#[utoipa::path(get, path = "/api/v1/execution/{execution}/log/stream", tag = "executions",
+#[utoipa::path(get, path = "/api/v1/execution/{execution}/log/stream", tag = "executions", security(("bearerAuth" = ["execution:read"])),
     params(("execution" = String, Path), ("last-id" = Option<i64>, Query)),
     responses((status = 200, content_type = "text/event-stream"), (status = 204), (status = 404, body = crate::api::ErrorBody)))]
 pub async fn stream(
@@ -54,7 +54,7 @@ pub async fn stream(
 }
 
 /// Adds a line, verbatim. Administrators, and a run for itself.
-#[utoipa::path(post, path = "/api/v1/execution/{execution}/log", tag = "executions", params(("execution" = String, Path)), request_body = Object,
+#[utoipa::path(post, path = "/api/v1/execution/{execution}/log", tag = "executions", security(("bearerAuth" = ["execution:write"])), params(("execution" = String, Path)), request_body = Object,
     responses((status = 200, body = Data<ExecutionLog>), (status = 400, body = crate::api::ErrorBody), (status = 403, body = crate::api::ErrorBody), (status = 404, body = crate::api::ErrorBody)))]
 pub async fn add(
     State(app): State<App>,

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Reports state, progress or results. Administrators, and a run for itself. What comes late is answered 200 and changes nothing.
-#[utoipa::path(patch, path = "/api/v1/execution/{execution}", tag = "executions", params(("execution" = String, Path)), request_body = Object,
+#[utoipa::path(patch, path = "/api/v1/execution/{execution}", tag = "executions", security(("bearerAuth" = ["execution:write"])), params(("execution" = String, Path)), request_body = Object,
     responses((status = 200, body = Data<ExecutionView>), (status = 400, body = crate::api::ErrorBody), (status = 403, body = crate::api::ErrorBody), (status = 404, body = crate::api::ErrorBody)))]
 pub async fn update(
     State(app): State<App>,

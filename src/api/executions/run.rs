@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Starts a run. The parameters are the query's pairs overlaid by the body's keys.
-#[utoipa::path(post, path = "/api/v1/script/{script}/run", tag = "executions", params(("script" = String, Path), ("X-TE-Script-Version" = Option<i32>, Header)),
+#[utoipa::path(post, path = "/api/v1/script/{script}/run", tag = "executions", security(("bearerAuth" = ["execution:write"])), params(("script" = String, Path), ("X-TE-Script-Version" = Option<i32>, Header)),
     request_body = Option<Object>,
     responses((status = 200, body = Data<ExecutionView>), (status = 400, body = crate::api::ErrorBody), (status = 404, body = crate::api::ErrorBody)))]
 pub async fn start(
@@ -41,7 +41,7 @@ pub async fn start(
 }
 
 /// Starts a run with the query's pairs as parameters.
-#[utoipa::path(get, path = "/api/v1/script/{script}/run", tag = "executions", params(("script" = String, Path)),
+#[utoipa::path(get, path = "/api/v1/script/{script}/run", tag = "executions", security(("bearerAuth" = ["execution:write"])), params(("script" = String, Path)),
     responses((status = 200, body = Data<ExecutionView>), (status = 400, body = crate::api::ErrorBody), (status = 404, body = crate::api::ErrorBody)))]
 pub async fn start_by_get(
     State(app): State<App>,

@@ -18,6 +18,10 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 pub struct ExecutionPath(pub Id);
 
+/// `{id}`: a UUID; `None` if it is none, which names nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct IdPath(pub Option<Id>);
+
 /// `{script}`: a UUID in any form, else a slug. Keeps the text for the answer.
 #[derive(Debug, Clone)]
 pub struct ScriptPath {
@@ -47,6 +51,14 @@ impl FromRequestParts<App> for ExecutionPath {
             .and_then(|text| Id::parse(text))
             .map(ExecutionPath)
             .ok_or_else(|| Error::not_found("Ticket Not Found"))
+    }
+}
+
+impl FromRequestParts<App> for IdPath {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self> {
+        Ok(IdPath(params(parts).await?.get("id").and_then(|text| Id::parse(text))))
     }
 }
 

@@ -40,7 +40,7 @@ pub(in crate::api) fn after(query: &Pairs) -> Result<After> {
 }
 
 /// The build log of a script, in order; `start` or `last-id` to go on.
-#[utoipa::path(get, path = "/api/v1/script/{script}/log", tag = "scripts",
+#[utoipa::path(get, path = "/api/v1/script/{script}/log", tag = "scripts", security(("bearerAuth" = ["script:read"])),
     params(("script" = String, Path), ("start" = Option<String>, Query), ("last-id" = Option<i64>, Query)),
     responses((status = 200, body = Data<Vec<ScriptLog>>), (status = 404, body = crate::api::ErrorBody)))]
 pub async fn list(
@@ -54,7 +54,7 @@ pub async fn list(
 }
 
 /// The build log of a script, live, as server-sent events; SUCCESS or FAIL ends it.
-#[utoipa::path(get, path = "/api/v1/script/{script}/log/stream", tag = "scripts",
+#[utoipa::path(get, path = "/api/v1/script/{script}/log/stream", tag = "scripts", security(("bearerAuth" = ["script:read"])),
     params(("script" = String, Path), ("last-id" = Option<i64>, Query)),
     responses((status = 200, content_type = "text/event-stream"), (status = 204), (status = 404, body = crate::api::ErrorBody)))]
 pub async fn stream(

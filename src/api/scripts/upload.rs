@@ -156,7 +156,7 @@ fn archive_key(script: Id, digest: &str) -> String {
 }
 
 /// Publishes a new script from a `.tar.gz` archive. Administrators only.
-#[utoipa::path(post, path = "/api/v1/script", tag = "scripts", request_body(content = ArchiveForm, content_type = "multipart/form-data"),
+#[utoipa::path(post, path = "/api/v1/script", tag = "scripts", security(("bearerAuth" = ["script:write"])), request_body(content = ArchiveForm, content_type = "multipart/form-data"),
     responses((status = 200, body = Data<super::ScriptView>), (status = 400, body = crate::api::ErrorBody), (status = 403, body = crate::api::ErrorBody)))]
 pub async fn create(State(app): State<App>, user: User, request: Request) -> Result<Json<Data<Value>>> {
     let bytes = file(request, user.is_admin()).await?;
@@ -194,7 +194,7 @@ pub async fn create(State(app): State<App>, user: User, request: Request) -> Res
 }
 
 /// Uploads a script again: a new version, which is built while the last good one stays runnable. Owner or administrator.
-#[utoipa::path(patch, path = "/api/v1/script/{script}", tag = "scripts", params(("script" = String, Path)),
+#[utoipa::path(patch, path = "/api/v1/script/{script}", tag = "scripts", security(("bearerAuth" = ["script:write"])), params(("script" = String, Path)),
     request_body(content = ArchiveForm, content_type = "multipart/form-data"),
     responses((status = 200, body = Data<super::ScriptView>), (status = 400, body = crate::api::ErrorBody), (status = 403, body = crate::api::ErrorBody), (status = 404, body = crate::api::ErrorBody)))]
 pub async fn update(

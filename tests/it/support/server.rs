@@ -402,5 +402,5 @@ async fn view(folder: &Path, options: &Options) -> App {
         Some(url) => Db::open(url, Duration::from_secs(10)).await.unwrap(),
         None => Db::open_sqlite(&folder.join("trends-earth.db")).await.unwrap(),
     };
-    App::new(config, db, &DataDir::visit(folder).unwrap()).unwrap()
+    App::new(config, db, &DataDir::visit(folder).unwrap()).await.unwrap()
 }

@@ -1,0 +1,70 @@
+//! What a service client's token opens: each route declares its scope in its own OpenAPI attribute, and nowhere else.
+//! `security(("bearerAuth" = ["script:read"]))`; `[]` asks for none, `["account"]` for a person's own sign-in.
+
+use std::collections::HashMap;
+
+use axum::http::Method;
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+
+/// The scope that no client can have: only a token from signing in opens such a route.
+pub const ACCOUNT: &str = "account";
+
+/// Scopes that a client can have (contract/auth-users.md 9).
+pub const VALID: [&str; 11] = [
+    "all",
+    "boundary:read",
+    "execution:read",
+    "execution:write",
+    "gee:read",
+    "gee:write",
+    "script:read",
+    "script:write",
+    "stats:read",
+    "user:read",
+    "user:write",
+];
+
+/// The declared scope of every route.
+#[derive(Debug, Default)]
+pub struct Scopes(HashMap<(Method, String), Option<String>>);
+
+impl Scopes {
+    /// Reads the declarations.
+    pub fn of(document: &utoipa::openapi::OpenApi) -> Self {
+        let document = serde_json::to_value(document).unwrap_or_default();
+        let mut scopes = HashMap::new();
+        for (path, methods) in document["paths"].as_object().into_iter().flatten() {
+            for (method, operation) in methods.as_object().into_iter().flatten() {
+                let Ok(method) = method.to_ascii_uppercase().parse::<Method>() else { continue };
+                let asked = operation["security"].as_array().into_iter().flatten();
+                let scope = asked.filter_map(|one| one["bearerAuth"].as_array()).flatten().find_map(Value::as_str);
+                if operation["security"].is_array() {
+                    scopes.insert((method, path.clone()), scope.map(str::to_owned));
+                }
+            }
+        }
+        Scopes(scopes)
+    }
+
+    /// Whether a client with these scopes may call the route. A route without a declaration opens to no client.
+    pub fn check(&self, method: &Method, path: &str, granted: &str) -> Result<()> {
+        let method = if method == Method::HEAD { &Method::GET } else { method };
+        let needed = match self.0.get(&(method.clone(), path.to_owned())) {
+            Some(None) => return Ok(()),
+            Some(Some(needed)) => needed.as_str(),
+            None => ACCOUNT,
+        };
+        if needed == ACCOUNT {
+            let detail = "The token of a service client does not open this; sign in with an account.";
+            return Err(Error::Forbidden(detail.into()));
+        }
+        // Only nothing at all means everything: blanks alone grant nothing (contract/auth-users.md 9).
+        let everything = granted.is_empty() || granted.split_whitespace().any(|scope| scope == "all");
+        if everything || granted.split_whitespace().any(|scope| scope == needed) {
+            return Ok(());
+        }
+        Err(Error::Forbidden(format!("Insufficient scope. Required: {needed}")))
+    }
+}
