@@ -2,6 +2,7 @@
 
 pub mod auth;
 pub mod clients;
+pub mod csv;
 pub mod docs;
 pub mod drain;
 pub mod executions;

@@ -12,7 +12,7 @@ use axum::{
     extract::{FromRequestParts, MatchedPath},
     http::{HeaderMap, header, request::Parts},
 };
-use caller::Caller;
+pub use caller::Caller;
 use scopes::Scopes;
 
 use crate::{

@@ -21,6 +21,8 @@ pub enum Error {
     Token(TokenError),
     /// 401 of `/auth…`: the sentence stands in `msg` and `message` too, as each client reads another of them.
     SignIn { status: StatusCode, msg: String },
+    /// 401: the current password is not what was sent.
+    WrongPassword,
     /// 401 of `/auth`: too many failed sign-ins; `None` minutes means until the password is reset.
     Locked { message: String, minutes: Option<i64> },
     /// 403 with this sentence.
@@ -145,8 +147,11 @@ impl IntoResponse for Error {
                 (status, Json(json!({"msg": msg, "message": msg, "detail": msg, "status": status.as_u16()})))
                     .into_response()
             }
+            Error::WrongPassword => {
+                plain(StatusCode::UNAUTHORIZED, "Invalid current password", Some("invalid_password"))
+            }
             Error::Locked { message, minutes } => {
-                let body = json!({"error_code": "account_locked", "message": message, "msg": message, "detail": message, "status": 401,
+                let body = json!({"error_code": "account_locked", "message": message,
                     "minutes_remaining": minutes, "requires_password_reset": minutes.is_none()});
                 (StatusCode::UNAUTHORIZED, Json(body)).into_response()
             }

@@ -1,6 +1,7 @@
 //! Trends.Earth: registers scripts, runs them as executions on an engine, and serves status, logs and results.
 //! Start reading at `docs/ARCHITECTURE.md`; the URL names the file in `api`, the table names the file in `store`.
 
+pub mod account;
 pub mod api;
 pub mod app;
 pub mod auth;

@@ -8,9 +8,10 @@ use tokio::net::TcpListener;
 use tower::ServiceExt;
 
 use crate::{
+    account::fields,
     api,
     app::{App, DataDir},
-    auth::caller::Caller,
+    auth::{caller::Caller, passwords},
     config::Config,
     engine::Engine,
     jobs,
@@ -151,21 +152,14 @@ async fn first_account(app: &App) -> anyhow::Result<()> {
 
 /// Makes an account; an address that is taken is refused with a sentence.
 pub async fn create_user(app: &App, email: &str, name: &str, role: Role, password: SecretString) -> anyhow::Result<Id> {
-    let email = email.trim().to_lowercase();
-    let form = email
-        .split_once('@')
-        .is_some_and(|(local, domain)| !local.is_empty() && domain.contains('.') && email.len() <= 120);
-    anyhow::ensure!(
-        form && !email.chars().any(|c| c.is_whitespace() || c.is_control()),
-        "{email:?} is not an e-mail address."
-    );
-    anyhow::ensure!(password.expose_secret().chars().count() >= 12, "Password must be at least 12 characters long");
-    anyhow::ensure!(store::users::logins(&app.db, &email).await?.is_empty(), "Email address is already registered");
+    let email = fields::email(email).map_err(|_| anyhow::anyhow!("{email:?} is not an e-mail address."))?;
+    passwords::check(password.expose_secret()).map_err(anyhow::Error::msg)?;
     let hash = app.hasher.hash(password.expose_secret().to_owned()).await?;
     let id = Id::random();
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
-    store::users::insert(&mut tx, id, &NewUser { email: &email, name, role, password: &hash }, now).await?;
+    let new = NewUser { email: &email, name, role, password: &hash, verified: true };
+    anyhow::ensure!(store::users::insert(&mut tx, id, &new, now).await?, "Email address is already registered");
     store::audit::insert(&mut tx, &Caller::default().did("user.created", "user", id), now).await?;
     tx.commit().await?;
     Ok(id)

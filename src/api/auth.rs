@@ -100,7 +100,7 @@ async fn sign_in_account(
     password: String,
 ) -> Result<Session> {
     let bad = || unauthorized("Bad username or password");
-    let mut found = store::users::logins(&app.db, email).await?;
+    let mut found = store::users::logins::find(&app.db, email).await?;
     // Two accounts that differ in case only: neither is meant.
     let login = if found.len() == 1 { found.pop() } else { None };
     let locked_until = match &login {
@@ -119,11 +119,11 @@ async fn sign_in_account(
     };
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
-    if !store::users::signed_in(&mut tx, login.id, &login.password, now).await? {
+    if !store::users::logins::signed_in(&mut tx, login.id, &login.password, now).await? {
         return Err(bad());
     }
     if let Some(hash) = upgraded {
-        store::users::upgrade_hash(&mut tx, login.id, &login.password, &hash).await?;
+        store::users::logins::upgrade_hash(&mut tx, login.id, &login.password, &hash).await?;
     }
     if let Some(client) = client {
         store::user_clients::upsert(&mut tx, login.id, client, now).await?;
@@ -146,7 +146,7 @@ async fn sign_in_run(app: &App, execution: Id, password: &str) -> Result<Json<Se
 }
 
 pub(super) async fn session(app: &App, user: Id, refresh_token: String) -> Result<Session> {
-    let not_before = store::users::tokens_not_before(&app.db, user).await?;
+    let not_before = store::users::logins::tokens_not_before(&app.db, user).await?;
     let access_token = app.tokens.issue_access(user, app.clock.now(), not_before)?;
     Ok(Session { access_token, expires_in: tokens::ACCESS_S, refresh_token: Some(refresh_token), user_id: Some(user) })
 }
@@ -197,7 +197,7 @@ async fn refresh(
     let dead = || unauthorized("Invalid or expired refresh token");
     let mut tx = app.db.begin().await?;
     let living = store::refresh_tokens::touch(&mut tx, stored, now).await?.ok_or_else(dead)?;
-    store::users::active(&mut tx, living.user_id, now).await?;
+    store::users::logins::active(&mut tx, living.user_id, now).await?;
     if let Some(client) = &client {
         store::user_clients::upsert(&mut tx, living.user_id, client, now).await?;
     }
@@ -235,7 +235,7 @@ async fn logout(State(app): State<App>, user: User, body: Result<MaybeJson>) -> 
 async fn logout_all(State(app): State<App>, user: User) -> Result<Json<Message>> {
     let mut tx = app.db.begin().await?;
     let n = store::refresh_tokens::revoke_all(&mut tx, user.id).await?;
-    store::users::end_tokens(&mut tx, user.id, app.clock.next_second()).await?;
+    store::users::logins::end_tokens(&mut tx, user.id, app.clock.next_second()).await?;
     tx.commit().await?;
     Ok(Json(Message { msg: format!("Successfully logged out from {n} devices") }))
 }

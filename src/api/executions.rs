@@ -74,7 +74,7 @@ pub struct ExecutionView {
 
 /// What of an execution an answer shows.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Shown<'q> {
+pub(in crate::api) struct Shown<'q> {
     include: Vec<&'q str>,
     without_params: bool,
     without_results: bool,
@@ -129,7 +129,12 @@ fn null() -> Option<Box<RawValue>> {
 }
 
 /// One execution for an answer. `user` is absent where a run asks for itself.
-pub(super) async fn view(app: &App, user: Option<&User>, e: Execution, shown: &Shown<'_>) -> Result<ExecutionView> {
+pub(in crate::api) async fn view(
+    app: &App,
+    user: Option<&User>,
+    e: Execution,
+    shown: &Shown<'_>,
+) -> Result<ExecutionView> {
     let mut more = serde_json::Map::new();
     let admin = user.is_some_and(User::is_admin);
     let wants = |name: &str| shown.include.contains(&name);

@@ -97,7 +97,7 @@ async fn token(State(app): State<App>, request: Request) -> Result<Response> {
     };
     store::service_clients::touch(&app.db, login.id, now - chrono::TimeDelta::seconds(TOUCH_S), now).await?;
     let lifetime = app.config.client_token_s;
-    let not_before = store::users::tokens_not_before(&app.db, login.user_id).await?;
+    let not_before = store::users::logins::tokens_not_before(&app.db, login.user_id).await?;
     let client = tokens::Client { id: login.client_id, scopes: login.scopes };
     let access_token = app.tokens.issue_client(login.user_id, &client, lifetime, now, not_before)?;
     Ok(Json(Token { access_token, token_type: "bearer", expires_in: lifetime }).into_response())

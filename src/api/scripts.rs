@@ -205,9 +205,9 @@ async fn remove(State(app): State<App>, user: User, path: ScriptPath) -> Result<
     }
     let script = find(&app, &user, &path).await?;
     let view = view(&app, &user, &script, false, &Pairs::default()).await?;
-    let keys = store::script_versions::archive_keys(&app.db, script.id).await?;
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
+    let keys = store::script_versions::archive_keys(&mut tx, script.id).await?;
     let gone = store::scripts::delete(&mut tx, script.id).await?;
     audit(&mut tx, &user, "script.deleted", &script, now).await?;
     tx.notify().await?;

@@ -7,7 +7,7 @@ use super::tokens;
 use crate::{
     app::App,
     error::{Error, Result},
-    store::{self, Id, Time, users::Login},
+    store::{self, Id, Time, users::logins::Login},
 };
 
 /// Minutes of a lock from so many failures on; the last one holds until the password is reset.
@@ -82,7 +82,7 @@ async fn count(app: &App, login: Option<&Login>, email: &str, caller: &super::ca
     let never_locks = login.is_some_and(|login| super::is_environment(app, &login.email));
     let failures = match login {
         Some(_) if never_locks => None,
-        Some(login) => store::users::count_failure(&mut tx, login.id, now).await?,
+        Some(login) => store::users::logins::count_failure(&mut tx, login.id, now).await?,
         None => store::unknown_logins::count_failure(&mut tx, &hash, now).await?,
     };
     let until = failures.and_then(|f| f.locked_until).filter(|until| *until > now);
@@ -106,7 +106,7 @@ async fn count(app: &App, login: Option<&Login>, email: &str, caller: &super::ca
 
 async fn locked_since(app: &App, user: Option<Id>, hash: &str) -> Result<Option<Time>> {
     Ok(match user {
-        Some(id) => store::users::locked_until(&app.db, id).await?,
+        Some(id) => store::users::logins::locked_until(&app.db, id).await?,
         None => store::unknown_logins::locked_until(&app.db, hash).await?,
     })
 }

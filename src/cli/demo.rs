@@ -71,8 +71,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let app = server.app.clone();
     let key = data.path.join("demo.password");
     let new = !key.exists();
-    let password = kept(&key, || format!("Te-{}", tokens::random(12)))?;
-    if store::users::logins(&app.db, EMAIL).await?.is_empty() {
+    let password = kept(&key, || format!("Te1-{}", tokens::random(12)))?;
+    if store::users::logins::find(&app.db, EMAIL).await?.is_empty() {
         create_user(&app, EMAIL, "Demo", Role::Superadmin, SecretString::from(password.clone())).await?;
     }
     serve::stop_on_signals(&app)?;

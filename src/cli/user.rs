@@ -11,8 +11,10 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{flags, say, serve};
 use crate::{
+    app::App,
+    auth::{Caller, passwords},
     server,
-    store::{self, users::Role as Level},
+    store::{self, Id, users::Role as Level},
 };
 
 #[derive(Debug, clap::Args)]
@@ -81,14 +83,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Action::SetPassword { email } => {
             let id = only(&app, &email).await?;
             let password = ask_password()?;
-            anyhow::ensure!(
-                password.expose_secret().chars().count() >= 12,
-                "Password must be at least 12 characters long"
-            );
+            passwords::check(password.expose_secret()).map_err(anyhow::Error::msg)?;
             let hash = app.hasher.hash(password.expose_secret().to_owned()).await?;
             let mut tx = app.db.begin().await?;
-            store::users::set_password(&mut tx, id, &hash, app.clock.next_second()).await?;
+            store::users::logins::set_password(&mut tx, id, &hash, app.clock.next_second()).await?;
             store::refresh_tokens::revoke_all(&mut tx, id).await?;
+            audit(&app, &mut tx, "user.password_changed", id).await?;
             tx.commit().await?;
             say("The password is changed; all sessions of the account have ended.");
         }
@@ -97,6 +97,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let role = Level::from(role);
             let mut tx = app.db.begin().await?;
             store::users::set_role(&mut tx, id, role, app.clock.now()).await?;
+            audit(&app, &mut tx, "user.role_changed", id).await?;
             tx.commit().await?;
             say(&format!("{email} is now {}.", role.as_str()));
         }
@@ -104,8 +105,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn only(app: &crate::app::App, email: &str) -> anyhow::Result<store::Id> {
-    let mut found = store::users::logins(&app.db, email).await?;
+/// Acts from the shell have no actor and no address.
+async fn audit(app: &App, tx: &mut store::Tx, action: &str, id: Id) -> anyhow::Result<()> {
+    Ok(store::audit::insert(tx, &Caller::default().did(action, "user", id), app.clock.now()).await?)
+}
+
+async fn only(app: &App, email: &str) -> anyhow::Result<Id> {
+    let mut found = store::users::logins::find(&app.db, email).await?;
     anyhow::ensure!(found.len() < 2, "Several accounts differ from {email} in case only; spell it exactly.");
     found.pop().map(|login| login.id).ok_or_else(|| anyhow::anyhow!("There is no account {email}."))
 }

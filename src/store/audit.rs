@@ -1,7 +1,9 @@
 //! Table `audit_event`: acts that matter, insert-only.
 
-use super::{Id, Json, Time, Tx};
-use crate::within;
+use serde::Serialize;
+
+use super::{Db, Id, Json, Time, Tx};
+use crate::{reading, within};
 
 /// One act, as `decisions` names them: `user.created`, `script.uploaded`, …
 pub struct NewAudit<'a> {
@@ -12,6 +14,33 @@ pub struct NewAudit<'a> {
     pub ip_address: Option<String>,
     pub request_id: Option<String>,
     pub detail: Option<Json>,
+}
+
+/// A row of the audit trail.
+#[derive(Debug, Serialize, sqlx::FromRow, utoipa::ToSchema)]
+pub struct Audit {
+    pub id: i64,
+    pub at: chrono::NaiveDateTime,
+    pub actor_id: Option<Id>,
+    pub actor_email: Option<String>,
+    pub action: String,
+    pub target_type: Option<String>,
+    pub target_id: Option<String>,
+    pub ip_address: Option<String>,
+    pub request_id: Option<String>,
+    #[schema(value_type = Option<Object>)]
+    pub detail: Option<Json>,
+}
+
+const SELECT: &str = r#"SELECT a.id, a.at, a.actor_id, u.email AS actor_email, a.action, a.target_type, a.target_id, a.ip_address,
+    a.request_id, a.detail FROM audit_event a LEFT JOIN "user" u ON u.id = a.actor_id"#;
+
+/// Acts of a person, and acts on the account.
+pub async fn of(db: &Db, user: Id) -> sqlx::Result<Vec<Audit>> {
+    let text = sqlx::AssertSqlSafe(format!(
+        "{SELECT} WHERE a.actor_id = $1 OR (a.target_type = 'user' AND a.target_id = $2) ORDER BY a.id DESC LIMIT 10000"
+    ));
+    reading!(db, |on| sqlx::query_as(text).bind(user).bind(user.to_string()).fetch_all(on).await)
 }
 
 impl NewAudit<'_> {

@@ -1,7 +1,10 @@
 //! Table `execution`: one run of a script with its parameters and results. Its marks stand in `execution_flag`.
 
-use super::{Db, Id, Json, Time, Tx};
-use crate::{execution::status::Status, reading, within, writing};
+use super::{
+    Db, Id, Json, Time, Tx,
+    search::{Value, placeholders},
+};
+use crate::{bind_values, execution::status::Status, reading, within, writing};
 
 /// A row of `execution`, with what our tables say beside it. `params` and `results` are read only when asked for.
 #[derive(Debug, Clone, sqlx::FromRow)]
@@ -112,6 +115,20 @@ pub async fn list(db: &Db, wanted: &Wanted) -> sqlx::Result<Vec<Execution>> {
         .bind(wanted.page.1)
         .fetch_all(on)
         .await)
+}
+
+/// The newest executions of each of these people.
+pub async fn newest_of(db: &Db, owners: &[Id], each: i64) -> sqlx::Result<Vec<Execution>> {
+    let values: Vec<Value> = owners.iter().map(|id| Value::Id(*id)).collect();
+    let text = sqlx::AssertSqlSafe(format!(
+        "SELECT {} FROM (SELECT x.*, ROW_NUMBER() OVER (PARTITION BY user_id ORDER BY start_date DESC, id) AS nth
+             FROM execution x WHERE user_id IN ({})) e
+         LEFT JOIN execution_flag f ON f.execution_id = e.id LEFT JOIN execution_run r ON r.execution_id = e.id
+         WHERE nth <= $1 {ORDER}",
+        columns(true, true),
+        placeholders(2, owners.len())
+    ));
+    reading!(db, |on| bind_values!(sqlx::query_as(text).bind(each), values).fetch_all(on).await)
 }
 
 /// How many there are beyond the page. Unfiltered it is a sum over the kept counts, else counted exactly.

@@ -128,8 +128,8 @@ pub async fn number_of(db: &Db, execution: Id) -> sqlx::Result<Option<i32>> {
 }
 
 /// Where the archives of a script lie.
-pub async fn archive_keys(db: &Db, script: Id) -> sqlx::Result<Vec<String>> {
-    reading!(db, |on| sqlx::query_scalar("SELECT DISTINCT archive_key FROM script_version WHERE script_id = $1")
+pub async fn archive_keys(tx: &mut Tx, script: Id) -> sqlx::Result<Vec<String>> {
+    within!(tx, |on| sqlx::query_scalar("SELECT DISTINCT archive_key FROM script_version WHERE script_id = $1")
         .bind(script)
         .fetch_all(on)
         .await)

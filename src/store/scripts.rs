@@ -1,7 +1,10 @@
 //! Table `script`: what authors publish and users run.
 
-use super::{Db, Id, Time, Tx};
-use crate::{reading, within};
+use super::{
+    Db, Id, Time, Tx,
+    search::{Value, placeholders},
+};
+use crate::{bind_values, reading, within};
 
 /// A row of `script`.
 #[derive(Debug, Clone, sqlx::FromRow)]
@@ -133,6 +136,17 @@ pub async fn list(db: &Db, viewer: &Viewer, page: Option<(i64, i64)>) -> sqlx::R
         .bind(offset)
         .fetch_all(on)
         .await)
+}
+
+/// The newest scripts of each of these people, in the order of their making.
+pub async fn newest_of(db: &Db, owners: &[Id], each: i64) -> sqlx::Result<Vec<Script>> {
+    let values: Vec<Value> = owners.iter().map(|id| Value::Id(*id)).collect();
+    let text = format!(
+        "SELECT {COLUMNS} FROM (SELECT s.*, ROW_NUMBER() OVER (PARTITION BY user_id ORDER BY created_at DESC, id) AS nth
+             FROM script s WHERE user_id IN ({})) s WHERE nth <= $1 ORDER BY created_at, id",
+        placeholders(2, owners.len())
+    );
+    reading!(db, |on| bind_values!(sqlx::query_as(sql(text)).bind(each), values).fetch_all(on).await)
 }
 
 pub async fn count(db: &Db, viewer: &Viewer) -> sqlx::Result<i64> {

@@ -50,6 +50,7 @@ pub enum Value {
     Text(String),
     Id(Id),
     Number(f64),
+    Integer(i64),
     Flag(bool),
     Time(Time),
 }
@@ -129,6 +130,14 @@ fn comparison(db: &Db, clause: &Clause, n: usize) -> String {
     }
 }
 
+/// `$first, $first+1, …` for a list of values; of none, a list that nothing is in.
+pub fn placeholders(first: usize, n: usize) -> String {
+    if n == 0 {
+        return "NULL".to_owned();
+    }
+    (first..first + n).map(|i| format!("${i}")).collect::<Vec<_>>().join(", ")
+}
+
 /// Binds the literals of a search, in their order, after what is bound already.
 #[macro_export]
 macro_rules! bind_values {
@@ -137,6 +146,7 @@ macro_rules! bind_values {
             $crate::store::search::Value::Text(text) => query.bind(text.clone()),
             $crate::store::search::Value::Id(id) => query.bind(*id),
             $crate::store::search::Value::Number(number) => query.bind(*number),
+            $crate::store::search::Value::Integer(number) => query.bind(*number),
             $crate::store::search::Value::Flag(flag) => query.bind(*flag),
             $crate::store::search::Value::Time(time) => query.bind(*time),
         })

@@ -1,12 +1,15 @@
 //! Table `user`: people and the accounts that programs sign in with.
 
+pub mod erase;
+pub mod logins;
+
 use serde::Serialize;
 
-use super::{Db, Id, Time, Tx};
-use crate::{
-    auth::lockout::{self, Failures},
-    reading, within,
+use super::{
+    Db, Id, Time, Tx,
+    search::{Column, Kind, Search, Value, placeholders},
 };
+use crate::{bind_values, reading, within};
 
 /// What a person may do; the column decides, no address and no setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +26,16 @@ impl Role {
             Some("SUPERADMIN") => Role::Superadmin,
             Some("ADMIN") => Role::Admin,
             _ => Role::User,
+        }
+    }
+
+    /// The role of this word; nothing else is one.
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "SUPERADMIN" => Some(Role::Superadmin),
+            "ADMIN" => Some(Role::Admin),
+            "USER" => Some(Role::User),
+            _ => None,
         }
     }
 
@@ -44,15 +57,6 @@ pub struct Holder {
     pub tokens_not_before: Option<Time>,
     /// Whether this very token has been revoked.
     pub revoked: bool,
-}
-
-/// What sign-in needs.
-#[derive(Debug, sqlx::FromRow)]
-pub struct Login {
-    pub id: Id,
-    pub email: String,
-    pub password: String,
-    pub locked_until: Option<Time>,
 }
 
 /// The profile as clients see it (contract/auth-users.md 7).
@@ -85,7 +89,60 @@ pub struct Profile {
     pub role_title: Option<String>,
     pub sector: Option<String>,
     pub sector_other: Option<String>,
+    /// Whether the QGIS plugin registered the account.
+    pub is_plugin_user: bool,
+    pub is_in_mailing_list: bool,
+    /// Always false: who is deleted has no row.
+    pub deleted: bool,
 }
+
+/// How a path names an account: by id, else by its exact address.
+#[derive(Debug, Clone)]
+pub enum Key {
+    Id(Id),
+    Email(String),
+}
+
+/// What of a profile is changed: columns and their new values.
+#[derive(Debug, Clone, Default)]
+pub struct Changes(pub Vec<(&'static str, Option<Value>)>);
+
+/// What other tables and columns know of a person, for `include`.
+#[derive(Debug, sqlx::FromRow)]
+pub struct Connections {
+    pub id: Id,
+    pub google_groups_trends_earth_users: bool,
+    pub google_groups_trendsearth: bool,
+    pub google_groups_registration_status: Option<String>,
+    pub google_groups_last_sync: Option<Time>,
+    pub gee_credentials_type: Option<String>,
+    pub gee_credentials_created_at: Option<Time>,
+    pub gee_cloud_project: Option<String>,
+    pub has_openeo_credentials: bool,
+}
+
+/// What lists of people can be filtered and sorted by (contract/auth-users.md 7).
+pub const COLUMNS: [Column; 19] = [
+    Column::new("id", "id", Kind::Id),
+    Column::new("email", "email", Kind::Text),
+    Column::new("name", "name", Kind::Text),
+    Column::new("role", "role", Kind::Text),
+    Column::new("country", "country", Kind::Text),
+    Column::new("institution", "institution", Kind::Text),
+    Column::new("created_at", "created_at", Kind::Time),
+    Column::new("updated_at", "updated_at", Kind::Time),
+    Column::new("last_login_at", "last_login_at", Kind::Time),
+    Column::new("last_activity_at", "last_activity_at", Kind::Time),
+    Column::new("email_verified", "email_verified", Kind::Flag),
+    Column::new("email_verified_at", "email_verified_at", Kind::Time),
+    Column::new("role_title", "role_title", Kind::Text),
+    Column::new("sector", "sector", Kind::Text),
+    Column::new("gender_identity", "gender_identity", Kind::Text),
+    Column::new("gee_license_acknowledged", "gee_license_acknowledged", Kind::Flag),
+    Column::new("purpose_of_use", "purpose_of_use", Kind::Text),
+    Column::new("gee_credentials_type", "gee_credentials_type", Kind::Text),
+    Column::new("has_openeo_credentials", "(openeo_credentials_enc IS NOT NULL)", Kind::Flag),
+];
 
 /// A new account.
 pub struct NewUser<'a> {
@@ -94,6 +151,8 @@ pub struct NewUser<'a> {
     pub role: Role,
     /// The hash, never the password.
     pub password: &'a str,
+    /// Whether the address is known to be the person's.
+    pub verified: bool,
 }
 
 /// The account with this id, and whether the token `jti`, or the service client that it was made for, is revoked: one query
@@ -115,41 +174,110 @@ pub async fn holder(db: &Db, id: Id, jti: &str, client: Option<&str>, now: Time)
     })
 }
 
-/// The accounts of an address: the one that is spelled exactly so, else all that differ in case only.
-pub async fn logins(db: &Db, email: &str) -> sqlx::Result<Vec<Login>> {
-    let exact: Vec<Login> =
-        reading!(db, |on| sqlx::query_as(r#"SELECT id, email, password, locked_until FROM "user" WHERE email = $1"#)
-            .bind(email)
-            .fetch_all(on)
-            .await)?;
-    if !exact.is_empty() {
-        return Ok(exact);
-    }
-    reading!(db, |on| sqlx::query_as(
-        r#"SELECT id, email, password, locked_until FROM "user" WHERE lower(email) = lower($1) LIMIT 2"#
-    )
-    .bind(email)
-    .fetch_all(on)
-    .await)
-}
-
-const PROFILE: &str = r#"SELECT id, email, name, role, country, institution, created_at, updated_at, email_notifications_enabled,
+const PROFILE: &str = "id, email, name, role, country, institution, created_at, updated_at, email_notifications_enabled,
     email_subscription_news, email_subscription_engagement, email_subscription_system_updates, email_verified, email_verified_at,
     last_login_at, last_activity_at, consent_given_at, consent_source, gee_license_acknowledged, gender_identity,
-    gender_identity_description, max_concurrent_executions, purpose_of_use, purpose_of_use_other, role_title, sector, sector_other
-    FROM "user" WHERE id = $1"#;
+    gender_identity_description, max_concurrent_executions, purpose_of_use, purpose_of_use_other, role_title, sector, sector_other,
+    COALESCE(is_plugin_user, FALSE) AS is_plugin_user, COALESCE(is_in_mailing_list, email_subscription_news) AS is_in_mailing_list,
+    FALSE AS deleted";
 
-pub async fn profile(db: &Db, id: Id) -> sqlx::Result<Option<Profile>> {
-    reading!(db, |on| sqlx::query_as(PROFILE).bind(id).fetch_optional(on).await)
+fn sql(text: String) -> sqlx::AssertSqlSafe<String> {
+    // Only constants and the conditions of a search are joined; every value is bound.
+    sqlx::AssertSqlSafe(text)
 }
 
-pub async fn insert(tx: &mut Tx, id: Id, new: &NewUser<'_>, now: Time) -> sqlx::Result<()> {
+pub async fn profile(db: &Db, id: Id) -> sqlx::Result<Option<Profile>> {
+    find(db, &Key::Id(id)).await
+}
+
+/// The account of this id or exact address.
+pub async fn find(db: &Db, key: &Key) -> sqlx::Result<Option<Profile>> {
+    let column = match key {
+        Key::Id(_) => "id",
+        Key::Email(_) => "email",
+    };
+    let text = sql(format!(r#"SELECT {PROFILE} FROM "user" WHERE {column} = $1"#));
+    reading!(db, |on| {
+        let query = sqlx::query_as(text);
+        match key {
+            Key::Id(id) => query.bind(*id),
+            Key::Email(email) => query.bind(email.as_str()),
+        }
+        .fetch_optional(on)
+        .await
+    })
+}
+
+/// The account as this transaction sees it.
+pub async fn profile_within(tx: &mut Tx, id: Id) -> sqlx::Result<Option<Profile>> {
+    let text = sql(format!(r#"SELECT {PROFILE} FROM "user" WHERE id = $1"#));
+    within!(tx, |on| sqlx::query_as(text).bind(id).fetch_optional(on).await)
+}
+
+/// People that a search finds, newest first if it does not say; `page` is (limit, offset).
+pub async fn search(db: &Db, search: &Search, page: (i64, i64)) -> sqlx::Result<Vec<Profile>> {
+    let (condition, values) = search.condition(db, 3);
+    let order = search.order(db, "id", "created_at DESC, id");
+    let text = sql(format!(r#"SELECT {PROFILE} FROM "user" WHERE {condition} {order} LIMIT $1 OFFSET $2"#));
+    reading!(db, |on| bind_values!(sqlx::query_as(text).bind(page.0).bind(page.1), values).fetch_all(on).await)
+}
+
+/// How many people a search finds.
+pub async fn count(db: &Db, search: &Search) -> sqlx::Result<i64> {
+    let (condition, values) = search.condition(db, 1);
+    let text = sql(format!(r#"SELECT count(*) FROM "user" WHERE {condition}"#));
+    reading!(db, |on| bind_values!(sqlx::query_scalar(text), values).fetch_one(on).await)
+}
+
+/// What `include` shows of these people.
+pub async fn connections(db: &Db, ids: &[Id]) -> sqlx::Result<Vec<Connections>> {
+    let values: Vec<Value> = ids.iter().map(|id| Value::Id(*id)).collect();
+    let text = sql(format!(
+        r#"SELECT id, google_groups_trends_earth_users, google_groups_trendsearth, google_groups_registration_status,
+                google_groups_last_sync, gee_credentials_type, gee_credentials_created_at, gee_cloud_project,
+                (openeo_credentials_enc IS NOT NULL) AS has_openeo_credentials
+            FROM "user" WHERE id IN ({})"#,
+        placeholders(1, ids.len())
+    ));
+    reading!(db, |on| bind_values!(sqlx::query_as(text), values).fetch_all(on).await)
+}
+
+/// Applies changes; false if there is no such account.
+pub async fn update(tx: &mut Tx, id: Id, changes: &Changes, now: Time) -> sqlx::Result<bool> {
+    let mut text = String::from(r#"UPDATE "user" SET updated_at = $2"#);
+    let mut values = Vec::new();
+    for (column, value) in &changes.0 {
+        match value {
+            Some(value) => {
+                values.push(value.clone());
+                text.push_str(&format!(", {column} = ${}", values.len() + 2));
+            }
+            None => text.push_str(&format!(", {column} = NULL")),
+        }
+    }
+    text.push_str(" WHERE id = $1");
+    within!(tx, |on| bind_values!(sqlx::query(sql(text)).bind(id).bind(now), values)
+        .execute(on)
+        .await
+        .map(|r| r.rows_affected() == 1))
+}
+
+/// How many accounts have the role SUPERADMIN, their rows locked so that two do not step down at one time.
+pub async fn superadmins(tx: &mut Tx) -> sqlx::Result<usize> {
+    let text = sql(format!(r#"SELECT id FROM "user" WHERE role = 'SUPERADMIN' ORDER BY id {}"#, tx.for_update()));
+    let ids: Vec<Id> = within!(tx, |on| sqlx::query_scalar(text).fetch_all(on).await)?;
+    Ok(ids.len())
+}
+
+/// A new account. False if another one has the address.
+pub async fn insert(tx: &mut Tx, id: Id, new: &NewUser<'_>, now: Time) -> sqlx::Result<bool> {
     within!(tx, |on| {
         sqlx::query(
         r#"INSERT INTO "user" (id, email, password, created_at, updated_at, role, name, email_verified,
                google_groups_trends_earth_users, google_groups_trendsearth, email_notifications_enabled, failed_login_count,
                email_subscription_news, email_subscription_engagement, email_subscription_system_updates)
-           VALUES ($1, $2, $3, $4, $4, $5, $6, $7, $8, $8, $7, 0, $8, $8, $7)"#
+           SELECT $1, $2, $3, $4, $4, $5, $6, $9, $8, $8, $7, 0, $8, $8, $7
+           WHERE NOT EXISTS (SELECT 1 FROM "user" WHERE lower(email) = lower($2)) ON CONFLICT (email) DO NOTHING"#
     )
     .bind(id)
     .bind(new.email)
@@ -159,9 +287,10 @@ pub async fn insert(tx: &mut Tx, id: Id, new: &NewUser<'_>, now: Time) -> sqlx::
     .bind(new.name)
     .bind(true)
     .bind(false)
+    .bind(new.verified)
     .execute(on)
     .await
-    .map(drop)
+    .map(|r| r.rows_affected() == 1)
     })
 }
 
@@ -179,89 +308,6 @@ pub async fn list(db: &Db) -> sqlx::Result<Vec<(String, String, Option<String>)>
         .await)
 }
 
-/// Notes a sign-in and forgets failed ones. False if the password was changed meanwhile.
-pub async fn signed_in(tx: &mut Tx, id: Id, password: &str, now: Time) -> sqlx::Result<bool> {
-    within!(tx, |on| sqlx::query(
-        r#"UPDATE "user" SET last_login_at = $3, last_activity_at = $3, failed_login_count = 0, locked_until = NULL
-           WHERE id = $1 AND password = $2"#
-    )
-    .bind(id)
-    .bind(password)
-    .bind(now)
-    .execute(on)
-    .await
-    .map(|r| r.rows_affected() == 1))
-}
-
-/// Notes that somebody was there.
-pub async fn active(tx: &mut Tx, id: Id, now: Time) -> sqlx::Result<()> {
-    within!(tx, |on| sqlx::query(r#"UPDATE "user" SET last_activity_at = $2 WHERE id = $1"#)
-        .bind(id)
-        .bind(now)
-        .execute(on)
-        .await
-        .map(drop))
-}
-
-/// Counts a failed sign-in, and locks from a certain number on; `None`, and nothing is counted, if it is locked already.
-pub async fn count_failure(tx: &mut Tx, id: Id, now: Time) -> sqlx::Result<Option<Failures>> {
-    let [first, second, last] = lockout::STEPS.map(|(n, minutes)| (n, now + chrono::TimeDelta::minutes(minutes)));
-    within!(tx, |on| {
-        sqlx::query_as(
-        r#"UPDATE "user" SET failed_login_count = failed_login_count + 1, locked_until =
-               CASE WHEN failed_login_count + 1 >= $7 THEN $8 WHEN failed_login_count + 1 >= $5 THEN $6
-                    WHEN failed_login_count + 1 >= $3 THEN $4 END
-           WHERE id = $1 AND (locked_until IS NULL OR locked_until <= $2) RETURNING failed_login_count AS failed_count, locked_until"#
-    )
-    .bind(id)
-    .bind(now)
-    .bind(first.0)
-    .bind(first.1)
-    .bind(second.0)
-    .bind(second.1)
-    .bind(last.0)
-    .bind(last.1)
-    .fetch_optional(on)
-    .await
-    })
-}
-
-/// Until when an account is locked.
-pub async fn locked_until(db: &Db, id: Id) -> sqlx::Result<Option<Time>> {
-    let row: Option<Option<Time>> =
-        reading!(db, |on| sqlx::query_scalar(r#"SELECT locked_until FROM "user" WHERE id = $1"#)
-            .bind(id)
-            .fetch_optional(on)
-            .await)?;
-    Ok(row.flatten())
-}
-
-/// Replaces a hash by another one of the same password. Nothing happens if the password was changed meanwhile.
-pub async fn upgrade_hash(tx: &mut Tx, id: Id, old: &str, new: &str) -> sqlx::Result<()> {
-    within!(tx, |on| sqlx::query(r#"UPDATE "user" SET password = $3 WHERE id = $1 AND password = $2"#)
-        .bind(id)
-        .bind(old)
-        .bind(new)
-        .execute(on)
-        .await
-        .map(drop))
-}
-
-/// Replaces the hash and ends every token made before `not_before`. False if there is no such account.
-pub async fn set_password(tx: &mut Tx, id: Id, hash: &str, not_before: Time) -> sqlx::Result<bool> {
-    within!(tx, |on| {
-        sqlx::query(
-        r#"UPDATE "user" SET password = $2, tokens_not_before = $3, failed_login_count = 0, locked_until = NULL WHERE id = $1"#
-    )
-    .bind(id)
-    .bind(hash)
-    .bind(not_before)
-    .execute(on)
-    .await
-    .map(|r| r.rows_affected() == 1)
-    })
-}
-
 pub async fn set_role(tx: &mut Tx, id: Id, role: Role, now: Time) -> sqlx::Result<bool> {
     within!(tx, |on| sqlx::query(r#"UPDATE "user" SET role = $2, updated_at = $3 WHERE id = $1"#)
         .bind(id)
@@ -270,26 +316,6 @@ pub async fn set_role(tx: &mut Tx, id: Id, role: Role, now: Time) -> sqlx::Resul
         .execute(on)
         .await
         .map(|r| r.rows_affected() == 1))
-}
-
-/// Before when tokens of an account are dead.
-pub async fn tokens_not_before(db: &Db, id: Id) -> sqlx::Result<Option<Time>> {
-    let row: Option<Option<Time>> =
-        reading!(db, |on| sqlx::query_scalar(r#"SELECT tokens_not_before FROM "user" WHERE id = $1"#)
-            .bind(id)
-            .fetch_optional(on)
-            .await)?;
-    Ok(row.flatten())
-}
-
-/// Ends every token made before this second.
-pub async fn end_tokens(tx: &mut Tx, id: Id, not_before: Time) -> sqlx::Result<()> {
-    within!(tx, |on| sqlx::query(r#"UPDATE "user" SET tokens_not_before = $2 WHERE id = $1"#)
-        .bind(id)
-        .bind(not_before)
-        .execute(on)
-        .await
-        .map(drop))
 }
 
 /// Locks the row of a user until the transaction ends, so that two workers do not hand out his last slot twice, and says

@@ -26,16 +26,20 @@ const MAX_PUBLIC_BYTES: usize = 64 << 10;
 
 /// A JSON object whose values are kept as they were written.
 #[derive(Debug, Default)]
-pub struct Object(BTreeMap<String, Box<RawValue>>);
+pub struct Object {
+    values: BTreeMap<String, Box<RawValue>>,
+    /// False where something else stood that counts as an empty one.
+    is_object: bool,
+}
 
 impl Object {
     pub fn has(&self, key: &str) -> bool {
-        self.0.contains_key(key)
+        self.values.contains_key(key)
     }
 
     /// The value as written; `None` if the key is absent.
     pub fn raw(&self, key: &str) -> Option<&RawValue> {
-        self.0.get(key).map(|value| &**value)
+        self.values.get(key).map(|value| &**value)
     }
 
     /// The value, `None` if absent, null or of another type.
@@ -49,7 +53,12 @@ impl Object {
     }
 
     pub fn into_inner(self) -> BTreeMap<String, Box<RawValue>> {
-        self.0
+        self.values
+    }
+
+    /// Whether an object was sent, and not something else that counts as an empty one.
+    pub fn is_object(&self) -> bool {
+        self.is_object
     }
 }
 
@@ -103,12 +112,15 @@ fn parse(bytes: &[u8]) -> Result<Object> {
     let text = mend::mend(bytes)
         .map_err(|error| Error::invalid_as("invalid_json", format!("The body is not valid JSON: {error}")))?;
     match serde_json::from_str(&text) {
-        Ok(object) => Ok(Object(object)),
+        Ok(values) => Ok(Object { values, is_object: true }),
         Err(_) if NOTHING.contains(&text.trim()) => Ok(Object::default()),
-        Err(_) => {
-            Err(Error::invalid_as("invalid_json", "The body must be a JSON object, for example {\"key\": \"value\"}"))
-        }
+        Err(_) => Err(not_an_object()),
     }
+}
+
+/// 400 for a body that is JSON but no object.
+pub fn not_an_object() -> Error {
+    Error::invalid_as("invalid_json", "The body must be a JSON object, for example {\"key\": \"value\"}")
 }
 
 /// The whole body within its limits, unpacked. A body that is labelled gzip but is not counts as it is.

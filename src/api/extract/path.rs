@@ -11,12 +11,26 @@ use axum::{
 use crate::{
     app::App,
     error::{Error, Result},
-    store::{Id, scripts::Key},
+    store::{Id, scripts::Key, users},
 };
 
 /// `{execution}`: a UUID.
 #[derive(Debug, Clone, Copy)]
 pub struct ExecutionPath(pub Id);
+
+/// `{user}`: a UUID in any form, else an address, exactly. Keeps the text for the answer.
+#[derive(Debug, Clone)]
+pub struct UserPath {
+    pub key: users::Key,
+    pub text: String,
+}
+
+impl UserPath {
+    /// The 404 that names what was asked for.
+    pub fn missing(&self) -> Error {
+        Error::not_found(format!("User with id {} does not exist", self.text))
+    }
+}
 
 /// `{id}`: a UUID; `None` if it is none, which names nothing.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +65,18 @@ impl FromRequestParts<App> for ExecutionPath {
             .and_then(|text| Id::parse(text))
             .map(ExecutionPath)
             .ok_or_else(|| Error::not_found("Ticket Not Found"))
+    }
+}
+
+impl FromRequestParts<App> for UserPath {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self> {
+        let mut params = params(parts).await?;
+        let text = params.remove("user").filter(|text| !text.contains('/'));
+        let text = text.ok_or_else(|| Error::not_found("Not Found"))?;
+        let key = Id::parse(&text).map_or_else(|| users::Key::Email(text.replace('\0', "")), users::Key::Id);
+        Ok(UserPath { key, text })
     }
 }
 

@@ -1,0 +1,5 @@
+//! What is more than one table about people: an account begins, ends, and is told whole.
+
+pub mod erase;
+pub mod fields;
+pub mod register;

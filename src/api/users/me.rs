@@ -1,0 +1,67 @@
+//! `/api/v1/user/me`: the own profile.
+
+use axum::{Json, extract::State};
+
+use crate::{
+    account::{self, fields},
+    api::{Data, ErrorBody, data, extract::json},
+    app::App,
+    auth::User,
+    error::{Error, Result},
+    store::{
+        self, Time,
+        search::Value,
+        users::{Changes, Profile},
+    },
+};
+
+/// The caller's own profile.
+#[utoipa::path(get, path = "/api/v1/user/me", tag = "users", security(("bearerAuth" = ["user:read"])),
+    responses((status = 200, body = Data<Profile>), (status = 401, body = ErrorBody)))]
+pub async fn get(State(app): State<App>, user: User) -> Result<Json<Data<Profile>>> {
+    Ok(data(own(&app, &user).await?))
+}
+
+async fn own(app: &App, user: &User) -> Result<Profile> {
+    let missing = || Error::not_found(format!("User with id {} does not exist", user.id));
+    store::users::profile(&app.db, user.id).await?.ok_or_else(missing)
+}
+
+/// Changes the own profile; address, role and limits are not the person's to change.
+#[utoipa::path(patch, path = "/api/v1/user/me", tag = "users", security(("bearerAuth" = ["user:write"])), request_body = Object,
+    responses((status = 200, body = Data<Profile>), (status = 400, body = ErrorBody)))]
+pub async fn update(State(app): State<App>, user: User, json::Body(body): json::Body) -> Result<Json<Data<Profile>>> {
+    if !fields::changes_own(&body) {
+        return Err(Error::invalid("Not updated"));
+    }
+    let (mut changes, _) = fields::changes(&body, fields::Way::Own)?;
+    let now = app.clock.now();
+    note_consent(&mut changes, now);
+    let mut tx = app.db.begin().await?;
+    store::users::update(&mut tx, user.id, &changes, now).await?;
+    let changed = store::users::profile_within(&mut tx, user.id).await?;
+    tx.commit().await?;
+    Ok(data(changed.ok_or_else(|| Error::not_found(format!("User with id {} does not exist", user.id)))?))
+}
+
+/// Deletes the own account. Administrators ask another one.
+#[utoipa::path(delete, path = "/api/v1/user/me", tag = "users", security(("bearerAuth" = ["user:write"])),
+    responses((status = 200, body = Data<Profile>), (status = 403, body = ErrorBody)))]
+pub async fn remove(State(app): State<App>, user: User) -> Result<Json<Data<Profile>>> {
+    if user.is_admin() || user.is_environment {
+        return Err(Error::Forbidden(
+            "Admin accounts cannot be deleted via self-service. Please contact a system administrator.".into(),
+        ));
+    }
+    let profile = own(&app, &user).await?;
+    account::erase::erase(&app, &user, &profile).await?;
+    Ok(data(profile))
+}
+
+/// Who says what news he wants consents at this moment.
+pub fn note_consent(changes: &mut Changes, now: Time) {
+    if fields::consents(changes) {
+        changes.0.push(("consent_given_at", Some(Value::Time(now))));
+        changes.0.push(("consent_source", Some(Value::Text("profile_settings".into()))));
+    }
+}
