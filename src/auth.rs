@@ -47,7 +47,7 @@ pub struct Superadmin(pub User);
 /// Whoever may report for an execution: an account, or the execution itself by its run credential.
 #[derive(Debug, Clone)]
 pub enum Reporter {
-    User(User),
+    User(Box<User>),
     Run(Run),
 }
 
@@ -132,7 +132,7 @@ impl FromRequestParts<App> for Reporter {
             }
             return Ok(Reporter::Run(Run { execution: claims.execution, attempt: claims.attempt }));
         }
-        User::from_request_parts(parts, app).await.map(Reporter::User)
+        User::from_request_parts(parts, app).await.map(|user| Reporter::User(Box::new(user)))
     }
 }
 

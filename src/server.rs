@@ -160,7 +160,7 @@ pub async fn create_user(app: &App, email: &str, name: &str, role: Role, passwor
     let mut tx = app.db.begin().await?;
     let new = NewUser { email: &email, name, role, password: &hash, verified: true };
     anyhow::ensure!(store::users::insert(&mut tx, id, &new, now).await?, "Email address is already registered");
-    store::audit::insert(&mut tx, &Caller::default().did("user.created", "user", id), now).await?;
+    store::audit::insert(&mut tx, &Caller::default().did("user.created", "user", &id), now).await?;
     tx.commit().await?;
     Ok(id)
 }

@@ -46,7 +46,7 @@ pub async fn erase(app: &App, by: &User, gone: &Profile) -> Result<()> {
         store::scripts::delete(&mut tx, script).await?;
     }
     store::users::erase::erase(&mut tx, gone.id, heir).await?;
-    let mut act = by.caller.did("user.deleted", "user", gone.id);
+    let mut act = by.caller.did("user.deleted", "user", &gone.id);
     if own {
         // The last act of somebody who is to be forgotten.
         act.ip_address = None;

@@ -255,9 +255,8 @@ pub fn registration(body: &Object) -> Result<Registration> {
     let role = role(body)?;
     let mut changes = reader.changes;
     let at = changes.0.iter().position(|(column, _)| *column == "name");
-    let name = match at.map(|at| changes.0.remove(at)) {
-        Some((_, Some(Value::Text(name)))) => name,
-        _ => return invalid("Name is required"),
+    let Some((_, Some(Value::Text(name)))) = at.map(|at| changes.0.remove(at)) else {
+        return invalid("Name is required");
     };
     Ok(Registration { email, name, role, changes })
 }

@@ -37,7 +37,7 @@ pub async fn register(app: &App, by: Option<&User>, caller: &Caller, new: Regist
         changes.0.push(("consent_source", Some(Value::Text("registration".into()))));
     }
     store::users::update(&mut tx, id, &changes, now).await?;
-    store::audit::insert(&mut tx, &caller.did("user.created", "user", id), now).await?;
+    store::audit::insert(&mut tx, &caller.did("user.created", "user", &id), now).await?;
     let profile = store::users::profile_within(&mut tx, id).await?;
     tx.commit().await?;
     profile.ok_or_else(|| Error::Internal(anyhow::anyhow!("the new account is not there")))

@@ -86,8 +86,11 @@ fn listed(name: &str, count: &str, counts: Vec<(String, i64)>) -> Vec<Value> {
     counts.into_iter().map(|(key, n)| json!({name: key, count: n})).collect()
 }
 
+/// Of a group, what it is counted by.
+type Of = fn(&Group) -> Option<&String>;
+
 /// By one key, and within each by another.
-fn nested(groups: &[&Group], keys: [(&str, fn(&Group) -> Option<&String>); 2]) -> Vec<Value> {
+fn nested(groups: &[&Group], keys: [(&str, Of); 2]) -> Vec<Value> {
     let [(outer, outer_of), (inner, inner_of)] = keys;
     let list = counted(groups.iter().copied(), outer_of).into_iter().map(|(value, n)| {
         let within = groups.iter().copied().filter(|g| outer_of(g).map_or("unknown", String::as_str) == value);
@@ -123,7 +126,7 @@ async fn stats(State(app): State<App>, _: Superadmin, query: Pairs) -> Result<Js
     let wants = |kind: &str| wanted.is_none_or(|wanted| wanted == kind);
     if wants("qgis_plugin") {
         let plugin = of("qgis_plugin");
-        let by = |key: fn(&Group) -> Option<&String>| counted(plugin.iter().copied(), key);
+        let by = |key: Of| counted(plugin.iter().copied(), key);
         let mut versions = nested(
             &plugin,
             [("version", |g| g.client_version.as_ref()), ("qgis_version", |g| g.qgis_version.as_ref())],

@@ -324,7 +324,7 @@ async fn get(
 ) -> Result<Json<Data<ExecutionView>>> {
     let mut shown = Shown::read(&query, true);
     let user = match &who {
-        Reporter::User(user) => Some(user),
+        Reporter::User(user) => Some(&**user),
         Reporter::Run(run) if run.execution == path.0 => None,
         Reporter::Run(_) => return Err(Error::not_found("Ticket Not Found")),
     };

@@ -184,7 +184,7 @@ async fn create(State(app): State<App>, user: User, Body(body): Body) -> Result<
             "Maximum of {MOST} active service clients reached. Revoke an existing client first."
         )));
     }
-    let act = user.caller.did("client.created", "service_client", client.id).with(&json!({"scopes": client.scopes}));
+    let act = user.caller.did("client.created", "service_client", &client.id).with(&json!({"scopes": client.scopes}));
     store::audit::insert(&mut tx, &act, now).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, data(Created { client, client_secret })))
@@ -215,7 +215,7 @@ async fn revoke(State(app): State<App>, user: User, path: IdPath) -> Result<Json
     }
     let mut tx = app.db.begin().await?;
     store::service_clients::revoke(&mut tx, id).await?;
-    store::audit::insert(&mut tx, &user.caller.did("client.revoked", "service_client", id), app.clock.now()).await?;
+    store::audit::insert(&mut tx, &user.caller.did("client.revoked", "service_client", &id), app.clock.now()).await?;
     tx.commit().await?;
     client.revoked = true;
     Ok(data(client))

@@ -223,7 +223,7 @@ async fn remove(State(app): State<App>, user: User, path: ScriptPath) -> Result<
 }
 
 async fn audit(tx: &mut store::Tx, user: &User, action: &str, script: &Script, now: store::Time) -> Result<()> {
-    Ok(store::audit::insert(tx, &user.caller.did(action, "script", script.id), now).await?)
+    Ok(store::audit::insert(tx, &user.caller.did(action, "script", &script.id), now).await?)
 }
 
 /// Shows a script to everybody. Its owner or an administrator.

@@ -43,7 +43,7 @@ async fn revoke_all(State(app): State<App>, user: User) -> Result<Json<Said>> {
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
     let n = store::refresh_tokens::revoke_all(&mut tx, user.id).await?;
-    store::audit::insert(&mut tx, &user.caller.did("session.revoked_all", "user", user.id), now).await?;
+    store::audit::insert(&mut tx, &user.caller.did("session.revoked_all", "user", &user.id), now).await?;
     tx.commit().await?;
     Ok(said(format!("Successfully revoked {n} sessions")))
 }

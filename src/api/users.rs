@@ -252,7 +252,7 @@ async fn update(
             return Err(Error::Conflict("The last SUPERADMIN keeps the role; give it to somebody else first.".into()));
         }
         store::users::set_role(&mut tx, person.id, role, now).await?;
-        let act = user.caller.did("user.role_changed", "user", person.id);
+        let act = user.caller.did("user.role_changed", "user", &person.id);
         let act = act.with(&json!({"from": before.as_str(), "to": role.as_str()}));
         store::audit::insert(&mut tx, &act, now).await?;
     }

@@ -37,7 +37,7 @@ impl Caller {
     }
 
     /// A row of the audit trail for what this caller does.
-    pub fn did<'a>(&self, action: &'a str, target_type: &'a str, target_id: impl ToString) -> NewAudit<'a> {
+    pub fn did<'a>(&self, action: &'a str, target_type: &'a str, target_id: &dyn ToString) -> NewAudit<'a> {
         NewAudit {
             actor: self.user,
             action,

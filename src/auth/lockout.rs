@@ -89,7 +89,7 @@ async fn count(app: &App, login: Option<&Login>, email: &str, caller: &super::ca
     for action in ["auth.failed", "auth.locked"] {
         if action == "auth.failed" || until.is_some() {
             let target = login.map_or_else(|| format!("unknown:{}", &hash[..16]), |login| login.id.to_string());
-            store::audit::insert(&mut tx, &caller.did(action, "user", target), now).await?;
+            store::audit::insert(&mut tx, &caller.did(action, "user", &target), now).await?;
         }
     }
     tx.commit().await?;

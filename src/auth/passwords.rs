@@ -25,7 +25,8 @@ pub fn check(password: &str) -> Result<(), &'static str> {
     if password.len() > MAX_BYTES {
         return Err("Password must be at most 1024 bytes long");
     }
-    let rules: [(fn(char) -> bool, &'static str); 4] = [
+    type Rule = (fn(char) -> bool, &'static str);
+    let rules: [Rule; 4] = [
         (|c| c.is_ascii_uppercase(), "Password must include an uppercase letter"),
         (|c| c.is_ascii_lowercase(), "Password must include a lowercase letter"),
         (char::is_numeric, "Password must include a number"),

@@ -107,7 +107,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// Acts from the shell have no actor and no address.
 async fn audit(app: &App, tx: &mut store::Tx, action: &str, id: Id) -> anyhow::Result<()> {
-    Ok(store::audit::insert(tx, &Caller::default().did(action, "user", id), app.clock.now()).await?)
+    Ok(store::audit::insert(tx, &Caller::default().did(action, "user", &id), app.clock.now()).await?)
 }
 
 async fn only(app: &App, email: &str) -> anyhow::Result<Id> {

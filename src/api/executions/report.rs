@@ -33,7 +33,7 @@ pub async fn update(
     json::Body(body): json::Body,
 ) -> Result<Json<Data<ExecutionView>>> {
     let user = match &who {
-        Reporter::User(user) => Some(user),
+        Reporter::User(user) => Some(&**user),
         Reporter::Run(_) => None,
     };
     if let (Some(user), Some(deleted)) = (user, body.get::<bool>("deleted")) {

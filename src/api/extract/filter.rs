@@ -164,7 +164,7 @@ impl<'t> Reader<'t, '_> {
         if self.clauses > MAX_CLAUSES {
             return Err(Error::invalid(format!("filter has more than {MAX_CLAUSES} clauses")));
         }
-        Ok(Some(Clause { column, op, value: literal(column, op, value)? }))
+        Ok(Some(Clause { column, op, value: literal(column, op, &value)? }))
     }
 
     /// Passes over what is no clause.
@@ -252,7 +252,7 @@ fn bare_end(text: &str, within: bool) -> usize {
 }
 
 /// The literal that a column can be compared with.
-fn literal(column: Column, op: Op, text: String) -> Result<Value> {
+fn literal(column: Column, op: Op, text: &str) -> Result<Value> {
     let wrong = |what: &str| {
         let shown: String = text.chars().take(MAX_NAME).collect();
         Error::invalid(format!("filter: {} is compared with {shown:?}; it must be {what}", column.name))
@@ -264,7 +264,7 @@ fn literal(column: Column, op: Op, text: String) -> Result<Value> {
         if text.matches('%').count() > MAX_WILDCARDS {
             return Err(Error::invalid(format!("filter: a pattern has at most {MAX_WILDCARDS} % signs")));
         }
-        return Ok(Value::Text(pattern(&text)));
+        return Ok(Value::Text(pattern(text)));
     }
     match column.kind {
         Kind::Text => Ok(Value::Text(text.replace('\0', ""))),
@@ -277,7 +277,7 @@ fn literal(column: Column, op: Op, text: String) -> Result<Value> {
             "false" | "f" | "no" | "n" | "off" | "0" => Ok(Value::Flag(false)),
             _ => Err(wrong("true or false")),
         },
-        Kind::Time => clock::parse(&text)
+        Kind::Time => clock::parse(text)
             .map(Value::Time)
             .ok_or_else(|| wrong("a date or time such as 2026-11-24 or 2026-11-24T02:56:01")),
     }

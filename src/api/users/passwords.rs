@@ -31,7 +31,7 @@ async fn replace(app: &App, by: &User, id: Id, password: String) -> Result<Profi
     let mut tx = app.db.begin().await?;
     store::users::logins::set_password(&mut tx, id, &hash, app.clock.next_second()).await?;
     store::refresh_tokens::revoke_all(&mut tx, id).await?;
-    store::audit::insert(&mut tx, &by.caller.did("user.password_changed", "user", id), now).await?;
+    store::audit::insert(&mut tx, &by.caller.did("user.password_changed", "user", &id), now).await?;
     let profile = store::users::profile_within(&mut tx, id).await?;
     tx.commit().await?;
     profile.ok_or_else(|| Error::not_found(format!("User with id {id} does not exist")))
