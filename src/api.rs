@@ -1,5 +1,6 @@
 //! The table of all routes, and what every request passes through.
 
+pub mod audit;
 pub mod auth;
 pub mod clients;
 pub mod csv;
@@ -102,6 +103,7 @@ pub fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(sessions::routes())
         .merge(clients::routes())
         .merge(oauth::routes())
+        .merge(audit::routes())
         .merge(scripts::routes())
         .merge(executions::routes())
         .split_for_parts()

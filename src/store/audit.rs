@@ -2,8 +2,11 @@
 
 use serde::Serialize;
 
-use super::{Db, Id, Json, Time, Tx};
-use crate::{reading, within};
+use super::{
+    Db, Id, Json, Time, Tx,
+    search::{Column, Kind, Search},
+};
+use crate::{bind_values, reading, within};
 
 /// One act, as `decisions` names them: `user.created`, `script.uploaded`, …
 pub struct NewAudit<'a> {
@@ -34,6 +37,36 @@ pub struct Audit {
 
 const SELECT: &str = r#"SELECT a.id, a.at, a.actor_id, u.email AS actor_email, a.action, a.target_type, a.target_id, a.ip_address,
     a.request_id, a.detail FROM audit_event a LEFT JOIN "user" u ON u.id = a.actor_id"#;
+
+/// What the trail can be filtered and sorted by.
+pub const COLUMNS: [Column; 9] = [
+    Column::new("id", "a.id", Kind::Number),
+    Column::new("at", "a.at", Kind::Time),
+    Column::new("actor_id", "a.actor_id", Kind::Id),
+    Column::new("actor_email", "u.email", Kind::Text),
+    Column::new("action", "a.action", Kind::Text),
+    Column::new("target_type", "a.target_type", Kind::Text),
+    Column::new("target_id", "a.target_id", Kind::Text),
+    Column::new("ip_address", "a.ip_address", Kind::Text),
+    Column::new("request_id", "a.request_id", Kind::Text),
+];
+
+/// Acts that a search finds, newest first if it does not say; `page` is (limit, offset).
+pub async fn search(db: &Db, search: &Search, page: (i64, i64)) -> sqlx::Result<Vec<Audit>> {
+    let (condition, values) = search.condition(db, 3);
+    let order = search.order(db, "a.id", "a.id DESC");
+    let text = sqlx::AssertSqlSafe(format!("{SELECT} WHERE {condition} {order} LIMIT $1 OFFSET $2"));
+    reading!(db, |on| bind_values!(sqlx::query_as(text).bind(page.0).bind(page.1), values).fetch_all(on).await)
+}
+
+/// How many acts a search finds.
+pub async fn count(db: &Db, search: &Search) -> sqlx::Result<i64> {
+    let (condition, values) = search.condition(db, 1);
+    let text = sqlx::AssertSqlSafe(format!(
+        r#"SELECT count(*) FROM audit_event a LEFT JOIN "user" u ON u.id = a.actor_id WHERE {condition}"#
+    ));
+    reading!(db, |on| bind_values!(sqlx::query_scalar(text), values).fetch_one(on).await)
+}
 
 /// Acts of a person, and acts on the account.
 pub async fn of(db: &Db, user: Id) -> sqlx::Result<Vec<Audit>> {

@@ -7,3 +7,4 @@ mod executions;
 mod health;
 mod mend;
 mod scripts;
+mod users;
