@@ -58,9 +58,13 @@ fn refused_v6(address: Ipv6Addr) -> bool {
     words[..6] == [0; 6] || words[0] & 0xfe00 == 0xfc00 || words[0] & 0xff80 == 0xfe80 || words[0] & 0xff00 == 0xff00
 }
 
-/// The IPv4 address that an address stands for: `::ffff:0:0/96`, `64:ff9b::/96`, `2002::/16`.
+/// The IPv4 address that an address stands for: `::ffff:0:0/96`, `::ffff:0:0:0/96`, `64:ff9b::/96`, `64:ff9b:1::/48`, `2002::/16`.
 fn inner_v4(words: [u16; 8]) -> Option<Ipv4Addr> {
-    let ([0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..]) = words
+    let ([0, 0, 0, 0, 0, 0xffff, high, low]
+    | [0, 0, 0, 0, 0xffff, 0, high, low]
+    | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+    | [0x64, 0xff9b, 1, _, _, _, high, low]
+    | [0x2002, high, low, ..]) = words
     else {
         return None;
     };

@@ -15,6 +15,7 @@ pub mod probe;
 pub mod processes;
 pub mod python;
 pub mod sandbox;
+pub mod scratch;
 pub mod seccomp;
 pub mod spec;
 pub mod unit;
@@ -76,6 +77,7 @@ pub struct Process {
     uid_base: Option<u32>,
     log_max_bytes: u64,
     build_timeout_s: u64,
+    floor_bytes: u64,
 }
 
 impl Process {
@@ -135,6 +137,8 @@ impl Process {
             egress_hosts: config.egress_hosts.clone(),
             uid_base,
             log_max_bytes: config.log_max_bytes,
+            // Nothing new starts below the setting; what runs is ended only when half of that is gone too.
+            floor_bytes: config.min_free_bytes / 2,
             build_timeout_s: config.build_timeout_s,
         })
     }
@@ -163,6 +167,7 @@ impl Process {
                 ports: vec![HTTPS],
                 hosts: self.egress_hosts.clone(),
                 trusted: Vec::new(),
+                plain: Vec::new(),
                 upstream: self.index.upstream.clone(),
             }),
         }
@@ -226,6 +231,7 @@ impl Process {
             output: Output::File,
             journal_bytes: self.log_max_bytes.saturating_mul(4),
             output_bytes: 10 << 20,
+            floor_bytes: self.floor_bytes,
         })
     }
 
@@ -296,6 +302,7 @@ impl Engine for Process {
             sandbox: self.choice.sandbox.clone(),
             uid: self.uid()?,
             timeout_s: self.build_timeout_s,
+            floor_bytes: self.floor_bytes,
         };
         let spec = task.prepare()?;
         unit::open_for_reading(&inputs)?;

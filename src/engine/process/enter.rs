@@ -181,7 +181,8 @@ fn become_account(uid: Option<u32>) -> Result<(), Box<dyn std::error::Error>> {
 
 fn limit(limits: &Rlimits) -> nix::Result<()> {
     let mut all = vec![
-        (Resource::RLIMIT_CORE, 0),
+        // Where a program of the machine takes core files, the kernel asks it even at 0; at 1 it does not.
+        (Resource::RLIMIT_CORE, 1),
         (Resource::RLIMIT_NOFILE, OPEN_FILES),
         (Resource::RLIMIT_CPU, limits.cpu_s),
         (Resource::RLIMIT_FSIZE, limits.file_bytes),

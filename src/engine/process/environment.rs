@@ -202,6 +202,8 @@ pub struct Build<'a> {
     pub uid: Option<u32>,
     /// `TE_BUILD_TIMEOUT_S`.
     pub timeout_s: u64,
+    /// As in a unit's spec.
+    pub floor_bytes: u64,
 }
 
 /// Why a build could not be prepared.
@@ -309,6 +311,7 @@ impl Build<'_> {
             output: Output::Journal,
             journal_bytes: OUTPUT_BYTES,
             output_bytes: OUTPUT_BYTES,
+            floor_bytes: self.floor_bytes,
         })
     }
 
@@ -327,7 +330,8 @@ impl Build<'_> {
         Gate {
             ports: vec![443],
             hosts: Some(hosts),
-            trusted: self.index.trusted(),
+            trusted: self.index.trusted("https"),
+            plain: self.index.trusted("http"),
             upstream: self.index.upstream.clone(),
         }
     }

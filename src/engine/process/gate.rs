@@ -153,10 +153,10 @@ impl Gate {
     }
 
     async fn pass(&self, stream: &mut UnixStream) -> Result<(), Refusal> {
-        let request = timeout(HEAD_TIME, self.read_request(stream))
+        let mut request = timeout(HEAD_TIME, self.read_request(stream))
             .await
             .map_err(|_| Refusal::Bad(408, "The request did not come in time."))??;
-        let (mut outside, proxied) = self.reach(&request).await?;
+        let (mut outside, proxied) = self.reach(&mut request).await?;
         let credentials = self.credentials();
         let proxied = proxied.then_some(credentials.as_str());
         let failed = |error: io::Error| Refusal::Failed(502, format!("The connection was lost: {error}."));
@@ -184,7 +184,11 @@ impl Gate {
         let lost = Refusal::Bad(400, "The request is not HTTP.");
         let (head, early) = read_head(stream).await.map_err(|_| lost)?;
         let text = String::from_utf8_lossy(&head);
-        let mut lines = text.lines();
+        let mut lines = text.split("\r\n");
+        // A bare CR or LF would be a line's end to somebody behind us.
+        if text.split("\r\n").any(|line| line.chars().any(|c| c.is_control() && c != '\t')) {
+            return Err(Refusal::Bad(400, "The request holds control characters."));
+        }
         let mut words = lines.next().unwrap_or_default().split(' ');
         let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         if method == "CONNECT" {
@@ -200,16 +204,16 @@ impl Gate {
         };
         let request =
             Request { host: normal(host)?, port: url.port_or_known_default().unwrap_or(80), plain: None, early };
-        if !self.trusts(&request) {
+        if !named(&self.rules.plain, &request) {
             return Err(forbidden(&request, "only HTTPS is allowed"));
         }
         if !matches!(method, "GET" | "HEAD") {
             return Err(Refusal::Bad(405, "Without TLS this proxy knows GET and HEAD only."));
         }
-        let mut headers = String::new();
+        let mut headers = format!("Host: {}\r\n", &url[Position::BeforeHost..Position::AfterPort]);
         for line in lines.take_while(|line| !line.is_empty()) {
             let name = line.split(':').next().unwrap_or_default().to_ascii_lowercase();
-            if !matches!(name.as_str(), "connection" | "keep-alive" | "proxy-connection" | "proxy-authorization") {
+            if PASSED.contains(&name.as_str()) {
                 headers.push_str(line);
                 headers.push_str("\r\n");
             }
@@ -226,13 +230,14 @@ impl Gate {
         format!("Proxy-Authorization: Basic {}\r\n", BASE64.encode(pair))
     }
 
+    /// Whether the operator named this place, for this way to it: an index without TLS is read by requests that are
+    /// looked at, and never through a tunnel.
     fn trusts(&self, request: &Request) -> bool {
-        let target = format!("{}:{}", request.host, request.port);
-        self.rules.trusted.iter().any(|trusted| trusted.eq_ignore_ascii_case(&target))
+        named(if request.plain.is_some() { &self.rules.plain } else { &self.rules.trusted }, request)
     }
 
     /// Connects to where a request may go; says whether that is the machine's own proxy.
-    async fn reach(&self, request: &Request) -> Result<(TcpStream, bool), Refusal> {
+    async fn reach(&self, request: &mut Request) -> Result<(TcpStream, bool), Refusal> {
         let trusted = self.trusts(request);
         if !trusted {
             if !self.rules.ports.contains(&request.port) {
@@ -247,8 +252,14 @@ impl Gate {
         let found = timeout(CONNECT_TIME, resolve(&request.host, request.port)).await;
         let addresses = match found {
             Ok(Ok(addresses)) if !addresses.is_empty() => addresses,
-            // Behind a proxy the machine may know no names of the outside; the proxy does.
-            _ if self.rules.upstream.is_some() && !is_address(&request.host) => Vec::new(),
+            // Behind a proxy the machine may know no names of the outside; the proxy does. It is asked for what the
+            // operator named: where any name would lead it, nobody has checked.
+            _ if self.rules.upstream.is_some()
+                && !is_address(&request.host)
+                && (trusted || self.rules.hosts.is_some()) =>
+            {
+                Vec::new()
+            }
             _ => return Err(Refusal::Failed(502, format!("{} is not known.", target(request)))),
         };
         let private = addresses.iter().any(|address| net::refused_or_own(address.ip()));
@@ -263,6 +274,10 @@ impl Gate {
             let (host, port) =
                 proxy.ok_or_else(|| Refusal::Failed(502, "The machine's proxy is not understood.".into()))?;
             let stream = connect(&format!("{host}:{port}"), TcpStream::connect((host.as_str(), port))).await?;
+            // The proxy is told the address that was checked; it would resolve the name anew.
+            if let (Some(checked), None) = (addresses.first(), &request.plain) {
+                request.host = checked.ip().to_string();
+            }
             return Ok((stream, true));
         }
         let mut last = Refusal::Failed(502, format!("{} does not answer.", target(request)));
@@ -274,6 +289,25 @@ impl Gate {
         }
         Err(last)
     }
+}
+
+/// Headers of a request without TLS that the other side gets to see.
+const PASSED: &[&str] = &[
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "cache-control",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "range",
+    "user-agent",
+];
+
+/// Whether a list of `host:port` names where a request goes.
+fn named(places: &[String], request: &Request) -> bool {
+    let target = format!("{}:{}", request.host, request.port);
+    places.iter().any(|place| place.eq_ignore_ascii_case(&target))
 }
 
 async fn connect(name: &str, connecting: impl Future<Output = io::Result<TcpStream>>) -> Result<TcpStream, Refusal> {

@@ -189,6 +189,7 @@ async fn run(spec: &Spec, folder: &Path) -> io::Result<Exit> {
         }
     };
     end_all(&mut unit, cgroup.as_ref()).await;
+    let cause = cause.or_else(|| watch.last_measure());
     unit.drain(&mut watch).await;
     watch.count(cgroup.as_ref());
     let out_of_memory = counted.memory && cgroup.as_ref().is_some_and(Cgroup::out_of_memory);

@@ -108,7 +108,7 @@ fn build(mounts: &[Mount]) -> Result<(), String> {
         |step: &'static str| move |error: nix::Error| format!("The unit's root cannot be built ({step}): {error}.");
     let none = None::<&str>;
     // What is mounted on the machine later must not appear inside, and nothing of ours outside.
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none).map_err(text("propagation"))?;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).map_err(text("propagation"))?;
     // `/tmp` is only the place to hang the new tree on; the old root keeps its own, which may hold sources.
     tmpfs(Path::new("/tmp"), "mode=755,size=1m").map_err(text("base"))?;
     let folders = fs::create_dir("/tmp/old").and_then(|()| fs::create_dir("/tmp/new"));

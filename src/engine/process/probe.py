@@ -48,6 +48,41 @@ def abstract():
     return "connected"
 
 
+def path_socket():
+    with socket.socket(socket.AF_UNIX) as own:
+        own.connect(given["path"])
+    return "connected"
+
+
+def netlink():
+    socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0).close()
+    return "opened"
+
+
+def send_datagram():
+    # Whether it arrives, only the other side can say.
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"probe", ("127.0.0.1", given["udp"]))
+    except OSError:
+        pass
+
+
+def limit_watcher():
+    import resource
+
+    resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE, (1024, 1024))
+    return "allowed"
+
+
+def disk():
+    import time
+
+    for number in range(64):
+        with open("/work/%d" % number, "wb") as file:
+            file.write(b"x" * (1 << 19))
+    time.sleep(10)
+
+
 def namespace():
     try:
         import ctypes
@@ -101,14 +136,21 @@ def memory():
 
 if sys.argv[1] == "memory":
     memory()
+elif sys.argv[1] == "disk":
+    disk()
 else:
     must_fail("key file", read_key)
     must_fail("write /usr", write_usr)
     must_fail("loopback", connect("127.0.0.1", given["port"]))
     must_fail("metadata address", connect("169.254.169.254", 80))
     must_fail("abstract socket", abstract)
+    must_fail("path socket", path_socket)
+    must_fail("ipv6", connect("::1", given["port6"]))
+    must_fail("netlink", netlink)
+    send_datagram()
     must_fail("user namespace", namespace)
     must_fail("signal the server", signal_server)
+    must_fail("limits of the watcher", limit_watcher)
     results["fork"] = fork()
     with open(os.environ["PROBE_RESULT"], "w") as file:
         json.dump(results, file)

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, DirBuilder},
     io,
-    net::{Ipv4Addr, TcpListener},
+    net::{Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket},
     os::{
         linux::net::SocketAddrExt,
         unix::{
@@ -164,10 +164,21 @@ async fn try_all(sandbox: &Sandbox, place: &Place, own: &Path) -> Result<Vec<Che
     let name = format!("trends-earth-{}", uuid::Uuid::new_v4());
     let _abstract =
         SocketAddr::from_abstract_name(&name).and_then(|address| UnixListener::bind_addr(&address)).map_err(text)?;
+    let path = own.join("socket");
+    let _path = UnixListener::bind(&path).map_err(text)?;
+    let datagrams = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(text)?;
+    datagrams.set_nonblocking(true).map_err(text)?;
+    let udp = datagrams.local_addr().map_err(text)?.port();
+    // A machine may have no IPv6; then there is nothing to reach.
+    let v6 = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).ok();
+    let v6_port = v6.as_ref().and_then(|listener| listener.local_addr().ok()).map_or(port, |address| address.port());
     let given = serde_json::json!({
         "key": key,
         "port": port,
         "abstract": name,
+        "path": path,
+        "udp": udp,
+        "port6": v6_port,
         "pid": std::process::id(),
         "program": fs::read_to_string("/proc/self/cmdline").unwrap_or_default().split('\0').next(),
         "processes": PROCESSES,
@@ -187,8 +198,12 @@ async fn try_all(sandbox: &Sandbox, place: &Place, own: &Path) -> Result<Vec<Che
         ("loopback", "P2"),
         ("metadata address", "P2"),
         ("abstract socket", "P2"),
+        ("path socket", "P2"),
+        ("ipv6", "P2"),
+        ("netlink", "P2"),
         ("user namespace", "P3"),
         ("signal the server", "P3"),
+        ("limits of the watcher", "P3"),
         ("fork", "P3"),
     ];
     let mut checks: Vec<Check> = promises
@@ -198,6 +213,12 @@ async fn try_all(sandbox: &Sandbox, place: &Place, own: &Path) -> Result<Vec<Che
             check(name, promise, ok, detail)
         })
         .collect();
+    let heard = datagrams.recv(&mut [0; 16]).is_ok();
+    checks.push(check("udp", "P2", !heard, if heard { "it arrived" } else { "nothing arrived" }.to_owned()));
+    let folder = own.join("disk");
+    let exit = run(sandbox, place, &folder, "disk", &given.to_string(), MEMORY_BYTES * 4).await?;
+    let said = exit.error.clone().unwrap_or_else(|| last_words(&folder, &exit));
+    checks.push(check("disk", "P3", said.starts_with("The scratch folder holds more than"), said));
     let folder = own.join("memory");
     let exit = run(sandbox, place, &folder, "memory", &given.to_string(), MEMORY_BYTES).await?;
     let detail = if exit.oom {
@@ -252,6 +273,7 @@ async fn run(
         output: Output::File,
         journal_bytes: 1 << 20,
         output_bytes: 1 << 16,
+        floor_bytes: 0,
     };
     let (program, inside) = (place.program.clone(), folder.to_owned());
     let waiting = tokio::task::spawn_blocking(move || -> io::Result<()> {
@@ -286,7 +308,8 @@ fn last_words(folder: &Path, exit: &Exit) -> String {
 pub fn in_force() -> Vec<String> {
     let mut lines = vec![
         cgroup::describe().unwrap_or_else(|| {
-            "no cgroup can be made: memory and processes are watched ten times a second, the processor is shared by nice".into()
+            "no cgroup can be made: memory and processes are watched ten times a second, the processor is shared by nice; \
+             a script that means harm can hide memory from such a watch, in buffers of sockets: P3 is not whole".into()
         }),
         if geteuid().is_root() {
             "each unit has a host account of its own, without capabilities".to_owned()

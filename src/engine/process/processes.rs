@@ -5,6 +5,9 @@ use std::{
     collections::{HashMap, HashSet},
     fs,
     path::Path,
+    sync::Mutex,
+    thread,
+    time::Duration,
 };
 
 use nix::{
@@ -19,6 +22,10 @@ pub struct Process {
     pub pid: i32,
     pub parent: i32,
     pub threads: u64,
+    /// It has ended, and nobody has waited for it yet.
+    pub ended: bool,
+    /// Clock ticks from the machine's start to its own.
+    born: u64,
     /// Clock ticks of itself and of the children that it has waited for.
     ticks: u64,
 }
@@ -42,6 +49,8 @@ fn read(pid: i32) -> Option<Process> {
         pid,
         parent: fields.get(1)?.parse().ok()?,
         threads: number(17)?,
+        born: number(19)?,
+        ended: matches!(fields.first(), Some(&"Z" | &"X")),
         ticks: number(11)? + number(12)? + number(13)? + number(14)?,
     })
 }
@@ -61,13 +70,13 @@ pub fn below(root: i32) -> Vec<Process> {
     }
     let mut found = Vec::new();
     let mut seen = HashSet::new();
-    let mut next = vec![root];
-    while let Some(pid) = next.pop() {
+    let mut next = vec![(root, 0)];
+    while let Some((pid, born)) = next.pop() {
         for process in children.get(&pid).into_iter().flatten() {
-            // A pid that was reused while we read could close a circle.
-            if seen.insert(process.pid) {
+            // A pid may be given anew while we read: nobody is older than the parent, and nobody is seen twice.
+            if process.born >= born && seen.insert(process.pid) {
                 found.push(*process);
-                next.push(process.pid);
+                next.push((process.pid, process.born));
             }
         }
     }
@@ -75,8 +84,11 @@ pub fn below(root: i32) -> Vec<Process> {
 }
 
 /// Ends every process below `root`, as far as they can be signalled. They are stopped first: one that forks
-/// faster than it is ended would not be caught otherwise.
+/// faster than it is ended would not be caught otherwise. Returns when none of them lives: who returned before might be the
+/// last one who knows of a process that was just given to another parent.
 pub fn end_all_below(root: Pid) {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock();
     let mut stopped = HashSet::new();
     for _ in 0..ROUNDS {
         let fresh: Vec<i32> =
@@ -88,20 +100,49 @@ pub fn end_all_below(root: Pid) {
             let _ = kill(Pid::from_raw(pid), Signal::SIGSTOP);
         }
     }
-    for process in below(root.as_raw()) {
-        let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+    for _ in 0..ROUNDS {
+        let living: Vec<Process> = below(root.as_raw()).into_iter().filter(|process| !process.ended).collect();
+        if living.is_empty() {
+            return;
+        }
+        for process in living {
+            let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+        }
+        thread::sleep(ROUND);
     }
+}
+
+/// Inodes and bytes of mapped files of a device that have no name any more, from a process's map.
+pub fn deleted_mappings(maps: &str, device: u64) -> Vec<(u64, u64)> {
+    let major_minor = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
+    maps.lines()
+        .filter(|line| line.ends_with(" (deleted)"))
+        .filter_map(|line| {
+            let mut fields = line.split_ascii_whitespace();
+            let (from, to) = fields.next()?.split_once('-')?;
+            let (major, minor) = fields.nth(2)?.split_once(':')?;
+            let inode: u64 = fields.next()?.parse().ok()?;
+            let hex = |text: &str| u64::from_str_radix(text, 16).ok();
+            let fits = (hex(major)?, hex(minor)?) == major_minor;
+            (fits && inode != 0).then_some((inode, hex(to)?.saturating_sub(hex(from)?)))
+        })
+        .collect()
 }
 
 /// More rounds than a tree that is being stopped can have.
 const ROUNDS: usize = 100;
+/// How long the kernel gets to end what was killed.
+const ROUND: Duration = Duration::from_millis(5);
 
 /// What the processes use. Memory is what cannot be dropped: anonymous and shared pages, and what `tmpfs` hold.
 /// Shared pages are counted in each process first; only a sum over `limit` is worth the exact, slower count.
 pub fn sample(processes: &[Process], tmpfs: &[&Path], limit: u64) -> Sample {
     let held: u64 = tmpfs.iter().map(|path| held(path)).sum();
     let (mut anonymous, mut shared) = (0, 0);
+    let mut nameless: HashMap<String, u64> = HashMap::new();
     for process in processes {
+        let maps = fs::read_to_string(format!("/proc/{}/maps", process.pid)).unwrap_or_default();
+        nameless_shared(&maps, &mut nameless);
         let status = fs::read_to_string(format!("/proc/{}/status", process.pid)).unwrap_or_default();
         anonymous += kilobytes(&status, "RssAnon:");
         shared += kilobytes(&status, "RssShmem:");
@@ -123,9 +164,11 @@ pub fn sample(processes: &[Process], tmpfs: &[&Path], limit: u64) -> Sample {
         }
         (anonymous, shared) = (exact_anonymous, exact_shared);
     }
+    // Pages that processes share without a name stay when none of them has them in its map any more: only the length tells.
+    let nameless: u64 = nameless.values().sum();
     Sample {
         // What is mapped of a tmpfs is counted on both sides.
-        memory_bytes: anonymous + shared.max(held),
+        memory_bytes: anonymous + shared.max(held + nameless),
         processes: processes.iter().map(|process| process.threads).sum(),
         cpu_s: processes.iter().map(|process| process.ticks).sum::<u64>() as f64 / TICKS_PER_S,
     }
@@ -143,6 +186,24 @@ fn kilobytes(text: &str, name: &str) -> u64 {
         * 1024
 }
 
+/// Bytes of a `tmpfs`, and of the kernel for each of its files.
 fn held(tmpfs: &Path) -> u64 {
-    nix::sys::statvfs::statvfs(tmpfs).map_or(0, |fs| (fs.blocks() - fs.blocks_free()) * fs.fragment_size())
+    const INODE_BYTES: u64 = 1_024;
+    nix::sys::statvfs::statvfs(tmpfs).map_or(0, |fs| {
+        (fs.blocks() - fs.blocks_free()) * fs.fragment_size() + (fs.files() - fs.files_free()) * INODE_BYTES
+    })
+}
+
+/// Notes the length of every mapping that is shared and has no file: the kernel gives each a number of its own.
+fn nameless_shared(maps: &str, found: &mut HashMap<String, u64>) {
+    for line in maps.lines().filter(|line| line.ends_with("/dev/zero (deleted)")) {
+        let mut fields = line.split_ascii_whitespace();
+        let (Some((from, to)), Some(inode)) = (fields.next().and_then(|range| range.split_once('-')), fields.nth(3))
+        else {
+            continue;
+        };
+        let hex = |text: &str| u64::from_str_radix(text, 16).unwrap_or(0);
+        let seen = found.entry(inode.to_owned()).or_insert(0);
+        *seen = hex(to).saturating_sub(hex(from)).max(*seen);
+    }
 }

@@ -41,6 +41,8 @@ const SHM_BYTES: u64 = 256 << 20;
 /// What a process may reserve beyond twice its memory, where no cgroup counts what it really uses: thread stacks,
 /// arenas and libraries are reserved in large pieces and hardly touched.
 const RESERVE_BYTES: u64 = 4 << 30;
+/// Bytes of one file beyond the scratch space.
+const SPARE_BYTES: u64 = 64 << 20;
 /// CPU seconds of one process beyond wall time and cores, so that the wall time speaks first.
 const SPARE_CPU_S: u64 = 10;
 
@@ -95,7 +97,8 @@ pub fn prepare(spec: &Spec, folder: &Path, program: &Path, counted: Counted) -> 
         rlimits: Rlimits {
             processes: namespaces.then_some(spec.limits.max_processes + OWN_PROCESSES),
             cpu_s: spec.limits.timeout_s.saturating_mul(cores).saturating_add(SPARE_CPU_S),
-            file_bytes: spec.limits.max_file_bytes,
+            // A little more than all of the scratch space: who fills that is told so, and not of a limit that nobody named.
+            file_bytes: spec.limits.max_file_bytes.min(spec.limits.scratch_bytes.saturating_add(SPARE_BYTES)),
             address_bytes: (!counted.memory)
                 .then(|| spec.limits.memory_bytes.saturating_mul(2).saturating_add(RESERVE_BYTES)),
         },

@@ -9,6 +9,9 @@ use seccompiler::{
     TargetArch, apply_filter,
 };
 
+/// Newer than libc's list; the same number on every architecture.
+const OPEN_TREE_ATTR: libc::c_long = 467;
+
 const DENIED: &[libc::c_long] = &[
     libc::SYS_ptrace,
     libc::SYS_process_vm_readv,
@@ -36,6 +39,7 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_move_mount,
     libc::SYS_open_tree,
     libc::SYS_mount_setattr,
+    OPEN_TREE_ATTR,
     libc::SYS_unshare,
     libc::SYS_setns,
     libc::SYS_name_to_handle_at,
@@ -95,6 +99,24 @@ const DENIED: &[libc::c_long] = &[
 /// `memfd_create` holds memory and programs that no limit of a file system sees; `clone3` hides its flags.
 const ABSENT: &[libc::c_long] = &[libc::SYS_clone3, libc::SYS_memfd_create];
 
+/// Gigabytes in a moment: no limit that looks at the disk would see them come. Programs write zeros instead.
+const UNSUPPORTED: &[libc::c_long] = &[libc::SYS_fallocate];
+
+/// Calls that change another process, and which argument names it: with their help a script could blind those who watch it.
+const OF_ANOTHER: &[(libc::c_long, u8)] = &[
+    (libc::SYS_prlimit64, 0),
+    (libc::SYS_sched_setscheduler, 0),
+    (libc::SYS_sched_setparam, 0),
+    (libc::SYS_sched_setattr, 0),
+    (libc::SYS_setpriority, 1),
+    (libc::SYS_ioprio_set, 1),
+];
+/// The first process inside, which watches the others.
+const INIT: u64 = 1;
+
+/// Protocols that bring much of the kernel along and that no script needs.
+const PROTOCOLS: &[u64] = &[132, 262, 33];
+
 /// Everything but UNIX, IPv4 and IPv6. Those that are not named here are refused by number.
 const FAMILIES: &[libc::c_int] = &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6];
 /// The greatest number of a family, with room for those to come.
@@ -116,8 +138,9 @@ const TIOCLINUX: u64 = 0x541c;
 
 /// Puts the filter over this thread and all that it will start.
 pub fn apply() -> Result<(), seccompiler::Error> {
-    // The last one applied must be one that leaves `seccomp` itself open to us: both do.
+    // Those applied before must leave `seccomp` itself open to us: all do.
     apply_filter(&denied()?)?;
+    apply_filter(&unsupported()?)?;
     apply_filter(&absent()?)
 }
 
@@ -138,7 +161,16 @@ fn denied() -> Result<BpfProgram, seccompiler::BackendError> {
     for family in (0..=LAST_FAMILY).filter(|family| !FAMILIES.contains(family)) {
         socket.push(rule(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, u64::from(family.cast_unsigned()))?);
     }
+    for protocol in PROTOCOLS {
+        socket.push(rule(2, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, *protocol)?);
+    }
     rules.insert(libc::SYS_socket, socket);
+    let unix = u64::from(libc::AF_UNIX.cast_unsigned());
+    rules.insert(libc::SYS_socketpair, vec![rule(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, unix)?]);
+    for (call, argument) in OF_ANOTHER {
+        rules.insert(*call, vec![rule(*argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, 0)?]);
+    }
+    rules.insert(libc::SYS_sched_setaffinity, vec![rule(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, INIT)?]);
     rules.insert(
         libc::SYS_ioctl,
         vec![
@@ -147,6 +179,12 @@ fn denied() -> Result<BpfProgram, seccompiler::BackendError> {
         ],
     );
     let refusal = SeccompAction::Errno(libc::EPERM.cast_unsigned());
+    SeccompFilter::new(rules, SeccompAction::Allow, refusal, ARCH)?.try_into()
+}
+
+fn unsupported() -> Result<BpfProgram, seccompiler::BackendError> {
+    let rules = UNSUPPORTED.iter().map(|call| (*call, Vec::new())).collect();
+    let refusal = SeccompAction::Errno(libc::EOPNOTSUPP.cast_unsigned());
     SeccompFilter::new(rules, SeccompAction::Allow, refusal, ARCH)?.try_into()
 }
 

@@ -54,6 +54,9 @@ pub struct Spec {
     pub journal_bytes: u64,
     /// Bytes of `stdout.log`.
     pub output_bytes: u64,
+    /// Bytes of free disk below which a unit that holds much of it is ended, to save the server and the others.
+    #[serde(default)]
+    pub floor_bytes: u64,
 }
 
 /// A file or folder of the host, seen inside.
@@ -85,8 +88,11 @@ pub struct Gate {
     pub ports: Vec<u16>,
     /// If set, only these hosts (exact names, or `.example.org` for a domain and all below).
     pub hosts: Option<Vec<String>>,
-    /// `host:port` that may be reached whatever its address: the package index of the operator's setting.
+    /// `host:port` that may be reached by TLS whatever its address: the package index of the operator's setting.
     pub trusted: Vec<String>,
+    /// The same for an index that is read without TLS: by GET and HEAD, never by a tunnel.
+    #[serde(default)]
+    pub plain: Vec<String>,
     /// `http://host:port` of the machine's own proxy, through which the gate itself goes out.
     pub upstream: Option<String>,
 }

@@ -2,9 +2,6 @@
 //! A cgroup counts where there is one; else the first process inside tells, or the keeper reads `/proc`.
 
 use std::{
-    collections::HashSet,
-    fs, io,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -14,8 +11,9 @@ use tokio::{task::JoinHandle, time::Instant};
 use super::{
     cgroup::Cgroup,
     processes::{self, Sample},
-    sandbox::{Counted, OWN_PROCESSES},
-    spec::{JOURNAL, OUT, STOP, Sandbox, Spec, WORK},
+    sandbox::{Counted, OWN_PROCESSES, has_namespaces},
+    scratch::Scratch,
+    spec::{STOP, Sandbox, Spec},
 };
 use crate::engine::grouped;
 
@@ -25,12 +23,16 @@ pub const TICK: Duration = Duration::from_millis(100);
 const COUNT_EVERY: Duration = Duration::from_millis(250);
 /// How often the scratch folder is measured.
 const MEASURE_EVERY: Duration = Duration::from_secs(2);
-/// Files of a scratch folder that can be measured in that time.
-const MAX_FILES: u64 = 200_000;
-/// Levels of folders; deeper ones would have paths that no program can open by name.
-const MAX_DEPTH: usize = 100;
+/// Bytes on a full disk that nobody is ended for.
+const INNOCENT_BYTES: u64 = 64 << 20;
+/// Looks without a word of the first process after which a unit is ended: it tells every tenth of a second.
+const BLIND_TICKS: u32 = 50;
+/// Words about no process at all, one after the other, that a unit which lives may give.
+const EMPTY_SAMPLES: u32 = 5;
 /// How far a tree may be over its number of processes before it is ended; at the limit itself `fork` fails.
 const SLACK: u64 = 16;
+
+const UNWATCHED: &str = "What the script uses could not be watched any more.";
 
 /// Why a unit is ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +51,15 @@ pub struct Watch {
     counted: Counted,
     last_count: Instant,
     last_measure: Instant,
-    measuring: Option<JoinHandle<Result<(), String>>>,
+    measuring: Option<JoinHandle<Result<u64, String>>>,
+    scratch: Scratch,
+    /// Bytes of scratch space at the last measure, and what was free on the disk when it began.
+    held: u64,
+    free_at_measure: Option<u64>,
+    /// Whether the first process inside has to tell what is used.
+    sampled: bool,
+    silent_ticks: u32,
+    empty_samples: u32,
     /// Processor time of processes that are gone, as far as it was seen.
     pub cpu_s: f64,
     pub peak_memory_bytes: u64,
@@ -67,6 +77,12 @@ impl Watch {
             last_count: now,
             last_measure: now,
             measuring: None,
+            scratch: Scratch::new(spec, folder),
+            held: 0,
+            free_at_measure: None,
+            sampled: has_namespaces(&spec.sandbox) && !(counted.memory && counted.processes),
+            silent_ticks: 0,
+            empty_samples: 0,
             cpu_s: 0.0,
             peak_memory_bytes: 0,
         }
@@ -84,6 +100,9 @@ impl Watch {
         if self.counted.memory && cgroup.is_some_and(Cgroup::out_of_memory) {
             self.peak_memory_bytes = self.peak_memory_bytes.max(self.spec.limits.memory_bytes);
             return Some(Cause::OutOfMemory);
+        }
+        if self.is_blind() {
+            return Some(Cause::Broke(UNWATCHED.to_owned()));
         }
         if now - self.last_count >= COUNT_EVERY {
             self.last_count = now;
@@ -108,6 +127,11 @@ impl Watch {
 
     /// Judges what the tree uses, as counted by itself or from `/proc`.
     pub fn judge(&mut self, sample: Sample) -> Option<Cause> {
+        self.silent_ticks = 0;
+        self.empty_samples = if sample.processes == 0 { self.empty_samples + 1 } else { 0 };
+        if self.empty_samples > EMPTY_SAMPLES {
+            return Some(Cause::Broke(UNWATCHED.to_owned()));
+        }
         let limits = &self.spec.limits;
         self.peak_memory_bytes = self.peak_memory_bytes.max(sample.memory_bytes);
         self.cpu_s = self.cpu_s.max(sample.cpu_s);
@@ -119,98 +143,42 @@ impl Watch {
         })
     }
 
-    /// Measures the scratch folder on another thread, and says what the last measure found.
+    /// Measures the scratch folder on another thread, and says what the last measure found. The disk tells when somebody
+    /// writes fast: then it is measured at once, so that a unit is caught before it has gone far beyond its limit.
     async fn measure(&mut self, now: Instant) -> Option<Cause> {
+        let free = self.scratch.free();
         if let Some(measuring) = self.measuring.take_if(|measuring| measuring.is_finished()) {
             self.last_measure = now;
-            if let Ok(Err(sentence)) = measuring.await {
-                return Some(Cause::Broke(sentence));
+            match measuring.await {
+                Ok(Ok(held)) => self.held = held,
+                Ok(Err(sentence)) => return Some(Cause::Broke(sentence)),
+                Err(_) => {}
             }
-        } else if self.measuring.is_none() && now - self.last_measure >= MEASURE_EVERY {
-            let (folder, limit, journal) =
-                (self.folder.clone(), self.spec.limits.scratch_bytes, self.spec.journal_bytes);
-            let bound: Vec<PathBuf> =
-                self.spec.binds.iter().filter(|bind| bind.writable).map(|bind| bind.source.clone()).collect();
-            self.measuring = Some(tokio::task::spawn_blocking(move || scratch_within(&folder, &bound, limit, journal)));
+        }
+        if free.is_some_and(|free| free < self.spec.floor_bytes) && self.held > INNOCENT_BYTES {
+            let held = grouped(self.held);
+            return Some(Cause::Broke(format!(
+                "The machine's disk is almost full, and the script holds {held} bytes of it."
+            )));
+        }
+        let lost = self.free_at_measure.unwrap_or(0).saturating_sub(free.unwrap_or(u64::MAX));
+        let fast = lost > (self.spec.limits.scratch_bytes / 8).max(INNOCENT_BYTES / 16);
+        if self.measuring.is_none() && (fast || now - self.last_measure >= MEASURE_EVERY) {
+            self.free_at_measure = free;
+            let scratch = self.scratch.clone();
+            self.measuring = Some(tokio::task::spawn_blocking(move || scratch.measure()));
         }
         None
     }
-}
 
-/// Whether all that a unit has written to disk is within the limit: a sentence if it is not.
-fn scratch_within(folder: &Path, bound: &[PathBuf], limit: u64, journal_bytes: u64) -> Result<(), String> {
-    let mut sum = Sum { bytes: 0, files: 0, limit };
-    // A journal is not read beyond its limit, but it fills the disk all the same.
-    let journal = fs::metadata(folder.join(JOURNAL)).map_or(0, |meta| meta.len());
-    sum.add(journal.saturating_sub(journal_bytes))?;
-    for root in [WORK, OUT].map(|name| folder.join(name)).iter().chain(bound) {
-        sum.folder(root, 0)?;
-    }
-    sum.deleted(folder)
-}
-
-struct Sum {
-    bytes: u64,
-    files: u64,
-    limit: u64,
-}
-
-impl Sum {
-    fn add(&mut self, bytes: u64) -> Result<(), String> {
-        self.bytes += bytes;
-        self.files += 1;
-        if self.bytes > self.limit {
-            return Err(format!("The scratch folder holds more than {} bytes.", grouped(self.limit)));
-        }
-        if self.files > MAX_FILES {
-            return Err(format!("The scratch folder holds more than {} files.", grouped(MAX_FILES)));
-        }
-        Ok(())
+    /// Measures once more what is there when all processes have ended: a sentence if it is too much.
+    pub fn last_measure(&self) -> Option<Cause> {
+        self.scratch.measure().err().map(Cause::Broke)
     }
 
-    fn folder(&mut self, path: &Path, depth: usize) -> Result<(), String> {
-        let unmeasured = |error: &io::Error| format!("The scratch folder cannot be measured: {error}.");
-        if depth > MAX_DEPTH {
-            return Err(format!("The scratch folder holds more than {MAX_DEPTH} levels of folders."));
-        }
-        let entries = match fs::read_dir(path) {
-            Ok(entries) => entries,
-            // It was removed meanwhile, or was replaced by something else: the next measure sees that.
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                return Ok(());
-            }
-            Err(error) => return Err(unmeasured(&error)),
-        };
-        for entry in entries {
-            let entry = entry.map_err(|error| unmeasured(&error))?;
-            // Not of what a link points to.
-            match entry.metadata() {
-                Ok(meta) => {
-                    self.add(meta.blocks() * 512)?;
-                    if meta.is_dir() {
-                        self.folder(&entry.path(), depth + 1)?;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(unmeasured(&error)),
-            }
-        }
-        Ok(())
-    }
-
-    /// Files that have no name any more and are still open: they fill the disk, and no folder shows them.
-    fn deleted(&mut self, folder: &Path) -> Result<(), String> {
-        let device = fs::metadata(folder).map_or(0, |meta| meta.dev());
-        let mut seen = HashSet::new();
-        for process in processes::below(std::process::id().cast_signed()) {
-            let Ok(entries) = fs::read_dir(format!("/proc/{}/fd", process.pid)) else { continue };
-            for entry in entries.flatten() {
-                let Ok(meta) = fs::metadata(entry.path()) else { continue };
-                if meta.nlink() == 0 && meta.dev() == device && seen.insert(meta.ino()) {
-                    self.add(meta.blocks() * 512)?;
-                }
-            }
-        }
-        Ok(())
+    /// Whether the first process inside still tells what the unit uses, where nothing else does.
+    fn is_blind(&mut self) -> bool {
+        self.silent_ticks += 1;
+        self.sampled && self.silent_ticks > BLIND_TICKS
     }
 }

@@ -122,6 +122,7 @@ impl Case {
             sandbox: Sandbox::None,
             uid: None,
             timeout_s: 900,
+            floor_bytes: 0,
         }
         .prepare()
     }
@@ -372,7 +373,8 @@ fn the_unit_sees_what_it_needs_and_reaches_the_index_alone() {
     let spec = case.prepare().unwrap();
     let gate = spec.gate.unwrap();
     assert_eq!(gate.hosts.unwrap(), ["10.1.2.3", "files.example.org"]);
-    assert_eq!((gate.trusted, gate.ports), (vec!["10.1.2.3:3141".to_owned()], vec![443]));
+    assert_eq!((gate.trusted, gate.ports), (Vec::<String>::new(), vec![443]));
+    assert_eq!(gate.plain, ["10.1.2.3:3141"]);
     assert_eq!(gate.upstream.as_deref(), Some("http://proxy.example.org:8080"));
     let writable: Vec<_> = spec.binds.iter().filter(|bind| bind.writable).collect();
     assert_eq!(writable.len(), 1);
@@ -433,7 +435,7 @@ fn without_settings_packages_come_from_the_public_index() {
     let index = from_env(&[]);
     assert_eq!(index.urls, ["https://pypi.org/simple"]);
     assert_eq!(index.hosts(), ["files.pythonhosted.org", "pypi.org"]);
-    assert_eq!(index.trusted(), ["files.pythonhosted.org:443", "pypi.org:443"]);
+    assert_eq!(index.trusted("https"), ["files.pythonhosted.org:443", "pypi.org:443"]);
     assert!(index.upstream.is_none() && index.notes.is_empty());
 }
 
@@ -456,7 +458,8 @@ fn the_machine_s_settings_of_pip_and_uv_are_used_without_their_secrets() {
     assert_eq!(index.folders, [fs::canonicalize(&folder.0).unwrap()]);
     assert_eq!(index.bundle, Some(fs::canonicalize(&bundle).unwrap()));
     assert_eq!(index.hosts(), ["10.0.0.5", "links.example.org", "packages.example.org"]);
-    assert_eq!(index.trusted(), ["10.0.0.5:3141", "links.example.org:443", "packages.example.org:443"]);
+    assert_eq!(index.trusted("https"), ["links.example.org:443", "packages.example.org:443"]);
+    assert_eq!(index.trusted("http"), ["10.0.0.5:3141"]);
     assert_eq!(index.upstream.as_deref(), Some("http://proxy.example.org:8080"));
     assert_eq!(index.notes.len(), 5, "{:#?}", index.notes);
     let all = format!("{index:?}");
@@ -470,7 +473,7 @@ fn the_machine_s_settings_of_pip_and_uv_are_used_without_their_secrets() {
     ]);
     assert_eq!(index.urls, ["https://uv.example/simple", "https://more.example/simple"]);
     let index = from_env(&[("PIP_NO_INDEX", "1"), ("HTTPS_PROXY", "http://p:1")]);
-    assert!(index.urls.is_empty() && index.no_index && index.hosts().is_empty() && index.trusted().is_empty());
+    assert!(index.urls.is_empty() && index.no_index && index.hosts().is_empty() && index.trusted("https").is_empty());
 }
 
 #[test]

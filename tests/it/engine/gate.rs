@@ -78,11 +78,12 @@ fn unit(variant: &Variant, gate: Gate, asks: &BTreeMap<&str, String>) -> Unit {
 #[test]
 fn a_script_reaches_only_the_gate() {
     each(&[bwrap(), Sandbox::Namespaces, Sandbox::Landlock], |variant| {
-        let (private, trusted) = (server(), server());
+        let (private, trusted, plain) = (server(), server(), server());
         let gate = Gate {
             ports: vec![443, private],
             hosts: None,
             trusted: vec![format!("127.0.0.1:{trusted}")],
+            plain: vec![format!("127.0.0.1:{plain}")],
             upstream: None,
         };
         let connect = |target: &str| format!("CONNECT {target} HTTP/1.1");
@@ -98,12 +99,15 @@ fn a_script_reaches_only_the_gate() {
             ("private", connect("10.0.0.1:443")),
             ("port", connect("example.org:22")),
             ("plain", format!("GET http://127.0.0.1:{private}/x HTTP/1.1")),
-            ("post to trusted over http", format!("POST http://127.0.0.1:{trusted}/x HTTP/1.1")),
+            ("post to trusted over http", format!("POST http://127.0.0.1:{plain}/x HTTP/1.1")),
             ("relative", "GET / HTTP/1.1".into()),
             ("unknown", connect("no-such-host.invalid:443")),
             ("nonsense", connect("a b")),
             ("trusted", connect(&format!("127.0.0.1:{trusted}"))),
-            ("trusted over http", format!("GET http://127.0.0.1:{trusted}/simple/?a=b HTTP/1.1")),
+            ("trusted over http", format!("GET http://127.0.0.1:{plain}/simple/?a=b HTTP/1.1")),
+            ("tunnel to what is trusted over http", connect(&format!("127.0.0.1:{plain}"))),
+            ("plain to what is trusted by tls", format!("GET http://127.0.0.1:{trusted}/x HTTP/1.1")),
+            ("bare carriage return", format!("GET http://127.0.0.1:{plain}/x HTTP/1.1\rHost: elsewhere")),
         ]);
         let ended = unit(&variant, gate, &asks).run();
         let results: BTreeMap<String, String> = ended.result();
@@ -120,6 +124,8 @@ fn a_script_reaches_only_the_gate() {
             "private",
             "port",
             "plain",
+            "tunnel to what is trusted over http",
+            "plain to what is trusted by tls",
         ] {
             expect(name, "403 The script may not reach ");
         }
@@ -128,10 +134,11 @@ fn a_script_reaches_only_the_gate() {
         }
         expect("unknown", "502 ");
         expect("nonsense", "400 ");
+        expect("bare carriage return", "400 ");
         expect("trusted", "200 echo\n");
         expect("trusted over http", "200 GET /simple/?a=b HTTP/1.1");
         let log = ended.log();
-        assert_eq!(log.len(), 11, "{log:?}");
+        assert_eq!(log.len(), 13, "{log:?}");
         assert!(log.iter().all(|(level, text)| level == "WARNING" && text.starts_with("The script may not reach ")));
         let sentence = format!("The script may not reach 127.0.0.1:{private}: the address is not public.");
         assert!(log.iter().any(|(_, text)| *text == sentence), "{log:?}");
@@ -152,7 +159,8 @@ fn a_list_of_hosts_and_the_machines_proxy_are_kept() {
                 "localhost".into(),
                 "x.internal".into(),
             ]),
-            trusted: vec!["index.example:80".into(), format!("localhost:{near}")],
+            trusted: Vec::new(),
+            plain: vec!["index.example:80".into(), format!("localhost:{near}")],
             upstream: Some(format!("http://me:p%40ss@127.0.0.1:{upstream}")),
         };
         let connect = |target: &str| format!("CONNECT {target}:443 HTTP/1.1");
@@ -185,7 +193,8 @@ fn a_list_of_hosts_and_the_machines_proxy_are_kept() {
         assert!(results["index"].contains("GET http://index.example/simple HTTP/1.1"), "{}", results["index"]);
         assert!(results["index"].contains("Proxy-Authorization: Basic bWU6cEBzcw=="), "{}", results["index"]);
         assert!(
-            results["near"].starts_with("200 GET /simple HTTP/1.1\nHost: x\nConnection: close"),
+            results["near"]
+                .starts_with(&format!("200 GET /simple HTTP/1.1\nHost: localhost:{near}\nConnection: close")),
             "{}",
             results["near"]
         );
@@ -197,7 +206,7 @@ fn refusals_are_written_down_fifty_times() {
     each(&[bwrap()], |variant| {
         let code =
             ASK.replace("results = {}", "results = {}\nfor i in range(60): ask('CONNECT 10.0.0.1:443 HTTP/1.1')");
-        let gate = Gate { ports: vec![443], hosts: None, trusted: Vec::new(), upstream: None };
+        let gate = Gate { ports: vec![443], hosts: None, trusted: Vec::new(), plain: Vec::new(), upstream: None };
         let mut unit = unit(&variant, gate, &BTreeMap::new());
         unit.spec.argv[3] = code;
         let log = unit.run().log();

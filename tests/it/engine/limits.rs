@@ -137,13 +137,13 @@ fn scratch_is_limited_also_without_a_name() {
     both(|variant| {
         let fill = |after: &str| {
             let code = format!(
-                "import os, time\nf = open('a', 'wb', 0)\n{after}\nfor i in range(20): f.write(b'x' * (1 << 20))\ntime.sleep(1000)"
+                "import os, time\nfiles = [open(name, 'wb', 0) for name in 'ab']\n{after}\nfor i in range(10): [f.write(b'x' * (1 << 20)) for f in files]\ntime.sleep(1000)"
             );
             let mut unit = Unit::new(&variant, &code);
             unit.spec.limits.scratch_bytes = 16 << 20;
             unit.start()
         };
-        let (named, nameless) = (fill(""), fill("os.unlink('a')"));
+        let (named, nameless) = (fill(""), fill("os.unlink('a'); os.unlink('b')"));
         let closed = Unit::new(&variant, "import os, time\nos.mkdir('a')\nos.chmod('a', 0)\ntime.sleep(1000)").start();
         for running in [named, nameless] {
             let error = running.end().exit.error;
@@ -153,6 +153,56 @@ fn scratch_is_limited_also_without_a_name() {
         closed.stop();
         let exit = closed.end().exit;
         assert!(exit.stopped || exit.error.is_some_and(|error| error.contains("cannot be measured")));
+    });
+}
+
+#[test]
+fn what_was_written_in_the_last_moment_counts_too() {
+    both(|variant| {
+        let code = "f = open('a', 'wb', 0)\nfor i in range(24): f.write(b'x' * (1 << 20))\nf.close()";
+        let mut unit = Unit::new(&variant, code);
+        unit.spec.limits.scratch_bytes = 16 << 20;
+        let error = unit.run().exit.error;
+        assert_eq!(error.as_deref(), Some("The scratch folder holds more than 16,777,216 bytes."));
+    });
+}
+
+#[test]
+fn a_file_that_only_a_map_or_a_hidden_process_holds_is_scratch_too() {
+    both(|variant| {
+        let hold = |after: &str| {
+            let code = format!(
+                "import mmap, os, shutil, time\nos.set_inheritable(os.open('a', os.O_RDWR | os.O_CREAT), True)\nf = open('a', 'r+b', 0)\nfor i in range(12): f.write(b'x' * (1 << 20))\ng = open('b', 'wb', 0)\nfor i in range(6): g.write(b'x' * (1 << 20))\n{after}\ntime.sleep(1000)"
+            );
+            let mut unit = Unit::new(&variant, &code);
+            unit.spec.limits.scratch_bytes = 16 << 20;
+            unit.start()
+        };
+        let mapped = hold("m = mmap.mmap(f.fileno(), 0)\nf.close()\nos.close(3)\nos.unlink('a')");
+        let hidden =
+            hold("shutil.copy('/bin/sleep', 's')\nos.chmod('s', 0o111)\nos.unlink('a')\nos.execv('s', ['s', '1000'])");
+        let error = mapped.end().exit.error.unwrap();
+        assert_eq!(error, "The scratch folder holds more than 16,777,216 bytes.");
+        let error = hidden.end().exit.error.unwrap();
+        assert!(
+            error.contains("holds more than 16,777,216 bytes") || error.contains("hides what it has open"),
+            "{error}"
+        );
+    });
+}
+
+#[test]
+fn pages_and_names_that_no_process_shows_are_memory() {
+    both(|variant| {
+        let shared = "import mmap, time\nm = mmap.mmap(-1, 96 << 20)\nfor i in range(96): m.write(b'x' * (1 << 20))\nm.madvise(mmap.MADV_DONTNEED)\ntime.sleep(1000)";
+        let names =
+            "import os, time\nfor i in range(120_000): os.close(os.open('/tmp/%d' % i, os.O_CREAT))\ntime.sleep(1000)";
+        for code in [shared, names] {
+            let mut unit = Unit::new(&variant, code);
+            unit.spec.limits.memory_bytes = 80 << 20;
+            let exit = unit.run().exit;
+            assert!(exit.oom && exit.error.is_none(), "{exit:?}");
+        }
     });
 }
 

@@ -29,7 +29,7 @@ async fn both_sandboxes_keep_every_promise() {
         let place = place();
         let Choice { sandbox, checks } = choose(setting, &place).await.unwrap();
         assert_eq!(sandbox, expected);
-        assert_eq!(checks.len(), 9);
+        assert_eq!(checks.len(), 15);
         assert!(checks.iter().all(|check| check.ok), "{checks:#?}");
         assert_eq!(fs::read_dir(&place.folder).unwrap().count(), 0);
         fs::remove_dir(&place.folder).unwrap();

@@ -158,6 +158,14 @@ fn a_script_cannot_gain_rights() {
             ("capabilities", "assert all(int(l.split()[1], 16) for l in open('/proc/self/status') if l.startswith(('CapEff', 'CapPrm', 'CapAmb', 'CapInh')))".into()),
             ("new privileges", "assert 'NoNewPrivs:\\t0' in open('/proc/self/status').read()".into()),
             ("more files", "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))".into()),
+            ("limits of the first process", "import resource; resource.prlimit(1, resource.RLIMIT_NOFILE, (0, 0))".into()),
+            ("scheduler of the first process", "os.sched_setaffinity(1, {0})".into()),
+            ("priority of another", "os.setpriority(os.PRIO_PROCESS, os.getppid(), 19)".into()),
+            ("fallocate", "f = open('/work/f', 'wb'); call(285, f.fileno(), 0, 0, 1 << 20)".into()),
+            ("pair of TIPC", "socket.socketpair(30, 1, 0)".into()),
+            ("SCTP", "socket.socket(2, 1, 132)".into()),
+            ("MPTCP", "socket.socket(2, 1, 262)".into()),
+            ("open_tree_attr", "call(467, -100, b'/', 0, 0, 0)".into()),
             ("cgroups", "open('/sys/fs/cgroup/memory/cgroup.procs', 'w').write('0')".into()),
         ]);
         let results: BTreeMap<String, String> = Unit::new(&variant, &code).run().result();
@@ -169,6 +177,9 @@ fn a_script_cannot_gain_rights() {
         assert_eq!(results["x32"], "ENOSYS");
         assert_eq!(results["memfd"], "ENOSYS");
         assert_eq!(results["netlink"], "EPERM");
+        assert_eq!(results["limits of the first process"], "EPERM");
+        assert_eq!(results["fallocate"], "ENOTSUP");
+        assert_eq!(results["open_tree_attr"], "EPERM");
     });
 }
 

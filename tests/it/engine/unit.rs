@@ -127,6 +127,7 @@ impl Unit {
             output: Output::File,
             journal_bytes: 20 << 20,
             output_bytes: 1 << 20,
+            floor_bytes: 0,
         };
         Self { folder, spec, account: variant.account, marker }
     }

@@ -87,13 +87,14 @@ impl Index {
     /// Names that the gate opens for an installer, with port 443.
     #[must_use]
     pub fn hosts(&self) -> Vec<String> {
-        self.places().into_iter().map(|(host, _)| host).collect::<BTreeSet<_>>().into_iter().collect()
+        self.places().into_iter().map(|(host, _, _)| host).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// `host:port` that the gate opens whatever the address: the operator named them.
+    /// `host:port` of this scheme that the gate opens whatever the address: the operator named them.
     #[must_use]
-    pub fn trusted(&self) -> Vec<String> {
-        self.places().into_iter().map(|(host, port)| format!("{host}:{port}")).collect()
+    pub fn trusted(&self, scheme: &str) -> Vec<String> {
+        let places = self.places().into_iter().filter(|(_, _, known)| known == scheme);
+        places.map(|(host, port, _)| format!("{host}:{port}")).collect()
     }
 
     /// What of the settings decides which packages an environment gets: a part of its key.
@@ -102,18 +103,18 @@ impl Index {
         format!("{:?} {:?} {:?} {}", self.urls, self.pages, self.folders, self.no_index)
     }
 
-    fn places(&self) -> BTreeSet<(String, u16)> {
+    fn places(&self) -> BTreeSet<(String, u16, String)> {
         let mut places = BTreeSet::new();
         for url in self.urls.iter().chain(&self.pages).filter_map(|url| Url::parse(url).ok()) {
             let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else { continue };
-            places.insert((host.to_owned(), port));
+            places.insert((host.to_owned(), port, url.scheme().to_owned()));
             // The public index keeps its files elsewhere.
             let files = match host {
                 "pypi.org" | "pypi.python.org" => "files.pythonhosted.org",
                 "test.pypi.org" => "test-files.pythonhosted.org",
                 _ => continue,
             };
-            places.insert((files.to_owned(), 443));
+            places.insert((files.to_owned(), 443, "https".to_owned()));
         }
         places
     }
