@@ -6,14 +6,17 @@ pub mod clients;
 pub mod csv;
 pub mod docs;
 pub mod drain;
+pub mod email;
 pub mod executions;
 pub mod extract;
 pub mod health;
 pub mod oauth;
+pub mod pages;
 pub mod scripts;
 pub mod sessions;
 pub mod stream;
 pub mod tails;
+pub mod unsubscribe;
 pub mod users;
 
 use std::{sync::Arc, time::Duration};
@@ -104,6 +107,9 @@ pub fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(clients::routes())
         .merge(oauth::routes())
         .merge(audit::routes())
+        .merge(unsubscribe::routes())
+        .merge(email::routes())
+        .merge(pages::routes())
         .merge(scripts::routes())
         .merge(executions::routes())
         .split_for_parts()

@@ -20,6 +20,7 @@ use crate::{
     },
     clock::Clock,
     config::Config,
+    mail::{self, Mailer},
     objects::Objects,
     store::{Db, Id},
 };
@@ -36,6 +37,7 @@ pub struct Inner {
     pub coexists: bool,
     pub tokens: Tokens,
     pub hasher: Hasher,
+    pub mailer: Arc<dyn Mailer>,
     /// Readers of live logs.
     pub tails: Tails,
     /// Tasks that the server waits for when it stops.
@@ -140,7 +142,8 @@ impl App {
         let form = config.password_hash.unwrap_or(if coexists { Form::Werkzeug } else { Form::Argon2id });
         let objects = Objects::local(&data.path.join("objects"))?;
         Ok(App(Arc::new(Inner {
-            tokens: Tokens::new(&secret),
+            tokens: Tokens::new(&secret, config.unsubscribe_secret.as_ref()),
+            mailer: mail::open(&config, &data.path)?,
             hasher: Hasher::new(form),
             coexists,
             tails: Tails::default(),

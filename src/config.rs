@@ -70,6 +70,22 @@ pub struct Config {
     pub coexist: Option<bool>,
     /// `TE_PASSWORD_HASH`: argon2id or scrypt. Default: scrypt beside the existing server, else argon2id.
     pub password_hash: Option<Form>,
+    /// `API_PUBLIC_URL`: how this server is reached from outside, for links in mails. Default: where it listens.
+    pub public_url: String,
+    /// `API_UI_URL`: the web application, to which links in mails lead on. Default: none, and pages of our own.
+    pub ui_url: Option<String>,
+    /// `TE_SMTP_URL`: `smtps://user:password@host`, `smtp://host:25`: the mail server.
+    pub smtp_url: Option<SecretString>,
+    /// `SPARKPOST_API_KEY`: mail goes by SparkPost, if no mail server is set.
+    pub sparkpost_key: Option<SecretString>,
+    /// `TE_SPARKPOST_URL`: where SparkPost is found. Default https://api.sparkpost.com.
+    pub sparkpost_url: String,
+    /// `TE_MAIL_FROM`: who mails come from. Default `Trends.Earth <api@trends.earth>`.
+    pub mail_from: String,
+    /// `UNSUBSCRIBE_JWT_SECRET`: key of links to unsubscribe that the existing server mailed. Default: that of access tokens.
+    pub unsubscribe_secret: Option<SecretString>,
+    /// `UNSUBSCRIBE_TOKEN_EXPIRY_DAYS`: days that such links of ours work. Default 180.
+    pub unsubscribe_days: i64,
     /// `OAUTH2_TOKEN_LIFETIME_SECONDS`: seconds that a service client's token lives. Default 1800.
     pub client_token_s: i64,
     /// `TE_ADMIN_EMAIL` and `TE_ADMIN_PASSWORD`: create the first SUPERADMIN of an empty installation.
@@ -222,6 +238,17 @@ impl Config {
                 None,
                 &[("argon2id", Some(Form::Argon2id)), ("scrypt", Some(Form::Werkzeug))],
             ),
+            public_url: r.url("API_PUBLIC_URL").unwrap_or_else(|| {
+                let host = if listen.ip().is_unspecified() { "localhost".to_owned() } else { listen.ip().to_string() };
+                format!("http://{host}:{}", listen.port())
+            }),
+            ui_url: r.url("API_UI_URL"),
+            smtp_url: r.secret("TE_SMTP_URL"),
+            sparkpost_key: r.secret("SPARKPOST_API_KEY"),
+            sparkpost_url: r.url("TE_SPARKPOST_URL").unwrap_or_else(|| "https://api.sparkpost.com".into()),
+            mail_from: r.text("TE_MAIL_FROM").unwrap_or_else(|| "Trends.Earth <api@trends.earth>".into()),
+            unsubscribe_secret: r.secret("UNSUBSCRIBE_JWT_SECRET"),
+            unsubscribe_days: r.number("UNSUBSCRIBE_TOKEN_EXPIRY_DAYS", 180, 1..=36_500),
             client_token_s: r.number("OAUTH2_TOKEN_LIFETIME_SECONDS", 1_800, 60..=86_400),
             admin,
             sandbox: r.choice(
@@ -256,6 +283,12 @@ impl Config {
             objects_shared: r.switch("TE_OBJECTS_SHARED", false),
             machine,
         };
+        if config.mail_from.parse::<lettre::message::Mailbox>().is_err() {
+            r.errors.push(format!(
+                "TE_MAIL_FROM is {:?}; it must be an address such as Trends.Earth <api@example.org>.",
+                config.mail_from
+            ));
+        }
         for origin in &config.cors_origins {
             if origin == "*" || origin.parse::<axum::http::HeaderValue>().is_err() {
                 r.errors
@@ -318,6 +351,16 @@ impl Reader {
 
     fn secret(&mut self, name: &str) -> Option<SecretString> {
         self.text(name).map(SecretString::from)
+    }
+
+    /// An address of the web, without the slash at its end.
+    fn url(&mut self, name: &str) -> Option<String> {
+        let text = self.text(name)?;
+        if !url::Url::parse(&text).is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
+            self.errors.push(format!("{name} is {text:?}; it must be an address such as https://api.example.org."));
+            return None;
+        }
+        Some(text.trim_end_matches('/').to_owned())
     }
 
     fn list(&mut self, name: &str) -> Option<Vec<String>> {

@@ -2,7 +2,9 @@
 //! elsewhere; the database decides who holds what.
 
 pub mod build_script;
+pub mod chores;
 pub mod run_execution;
+pub mod send_mail;
 pub mod sweep_units;
 
 use std::{
@@ -27,6 +29,9 @@ use crate::{
 pub const RUN_EXECUTION: &str = "run_execution";
 /// Kind of job: the build of a version.
 pub const BUILD_SCRIPT: &str = "build_script";
+
+/// Kind of job: a letter of the outbox.
+pub const SEND_MAIL: &str = "send_mail";
 
 /// How long a worker waits for a wake-up before it looks by itself.
 const POLL: Duration = Duration::from_secs(1);
@@ -149,7 +154,7 @@ impl Worker {
         // Runs whose worker is gone come first: they are under way, and need no room that is not theirs already.
         while let Some(job) = store::jobs::claim(&self.app.db, RUN_EXECUTION, false, &self.claim()).await? {
             let (cpu, memory) = store::runs::reservation(&self.app.db, job.subject_id).await?.unwrap_or_default();
-            let share = self.share(Used { runs: 1, builds: 0, cpu_nanos: cpu, memory_bytes: memory });
+            let share = self.share(Used { runs: 1, cpu_nanos: cpu, memory_bytes: memory, ..Used::default() });
             self.spawn(share, move |worker, lease| {
                 Box::pin(async move { run_execution::adopt(&worker, &job, lease).await })
             });
@@ -160,7 +165,7 @@ impl Worker {
             let free = if fits { self.free() } else { Free::NOTHING };
             let Some(taken) = dispatch::next(&self.app, &self.claim(), free).await? else { break };
             let Taken::Run { job, attempt, credential, cpu_nanos, memory_bytes } = taken else { continue };
-            let share = self.share(Used { runs: 1, builds: 0, cpu_nanos, memory_bytes });
+            let share = self.share(Used { runs: 1, cpu_nanos, memory_bytes, ..Used::default() });
             self.spawn(share, move |worker, lease| {
                 Box::pin(async move { run_execution::begin(&worker, &job, attempt, credential, lease).await })
             });

@@ -13,6 +13,7 @@ pub mod engine;
 pub mod error;
 pub mod execution;
 pub mod jobs;
+pub mod mail;
 pub mod net;
 pub mod objects;
 pub mod server;

@@ -47,6 +47,7 @@ impl Server {
     /// sandbox keeps its promises here, they are too, and runs and builds wait.
     pub fn work(&self, engine: impl Future<Output = anyhow::Result<Arc<dyn Engine>>> + Send + 'static) {
         let (app, data) = (self.app.clone(), self.data.clone());
+        app.tasks.spawn(jobs::chores::work(app.clone()));
         self.app.tasks.spawn(async move {
             let worked = match engine.await {
                 Ok(engine) => jobs::work(app, engine, data).await,

@@ -8,6 +8,8 @@ pub mod events;
 pub mod executions;
 pub mod jobs;
 pub mod logs;
+pub mod mail_outbox;
+pub mod password_reset_tokens;
 pub mod refresh_tokens;
 pub mod revocations;
 pub mod runs;

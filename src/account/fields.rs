@@ -105,7 +105,7 @@ fn clean(text: &str, max: usize) -> Result<String, &'static str> {
 }
 
 /// Tags, comments and CDATA vanish; one that does not end takes the rest with it. `1 < 2` is no tag.
-fn without_tags(text: &str) -> String {
+pub fn without_tags(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('<') {

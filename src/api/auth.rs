@@ -169,15 +169,6 @@ async fn issue_refresh(app: &App, tx: &mut Tx, user: Id, device: &str) -> Result
     Ok(token)
 }
 
-/// The forms in which a refresh token may be stored: its digest, or itself where the existing server made it. What looks
-/// like a digest is never taken for a token: a reader of the database must not be able to sign in with what he reads.
-fn stored(token: &str) -> [String; 2] {
-    let digest = tokens::digest(token);
-    let looks_like_digest = token.len() == digest.len() && token.bytes().all(|b| b.is_ascii_hexdigit());
-    let clear = if looks_like_digest { digest.clone() } else { token.to_owned() };
-    [digest, clear]
-}
-
 /// Trades a refresh token for a new access token; `?rotate=true` for a new refresh token too.
 #[utoipa::path(post, path = "/auth/refresh", tag = "auth", security(()),
     responses((status = 200, body = Session), (status = 400, body = super::ErrorBody), (status = 401, body = super::ErrorBody)))]
@@ -191,7 +182,7 @@ async fn refresh(
         return Err(refused(StatusCode::BAD_REQUEST, "Refresh token is required"));
     };
     let token = token.replace('\0', "");
-    let stored = stored(&token);
+    let stored = tokens::stored(&token);
     let stored = [stored[0].as_str(), stored[1].as_str()];
     let now = app.clock.now();
     let dead = || unauthorized("Invalid or expired refresh token");
@@ -223,7 +214,7 @@ async fn logout(State(app): State<App>, user: User, body: Result<MaybeJson>) -> 
     let mut tx = app.db.begin().await?;
     store::revocations::insert(&mut tx, &user.token.jti, after(expires_at, 60)).await?;
     if let Some(token) = refresh {
-        let stored = stored(&token.replace('\0', ""));
+        let stored = tokens::stored(&token.replace('\0', ""));
         store::refresh_tokens::revoke(&mut tx, user.id, [&stored[0], &stored[1]]).await?;
     }
     tx.commit().await?;

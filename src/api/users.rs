@@ -3,6 +3,7 @@
 mod export;
 mod me;
 mod passwords;
+pub mod recovery;
 
 use std::collections::HashMap;
 
@@ -44,6 +45,8 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(passwords::change_own))
         .routes(routes!(get, update, remove))
         .routes(routes!(passwords::change))
+        .routes(routes!(recovery::request))
+        .routes(routes!(recovery::reset))
 }
 
 /// Rows that are read and sent at one time of a list without pages.

@@ -20,7 +20,26 @@ pub const REFRESH_DAYS: i64 = 30;
 pub struct Tokens {
     access: (EncodingKey, DecodingKey),
     run: (EncodingKey, DecodingKey),
+    unsubscribe: (EncodingKey, DecodingKey),
+    /// Of links that the existing server mailed.
+    old_unsubscribe: DecodingKey,
 }
+
+/// What a link to unsubscribe says. It opens that one page and nothing else.
+#[derive(Serialize, Deserialize)]
+struct UnsubscribeClaims {
+    #[serde(default)]
+    sub: Option<serde_json::Value>,
+    #[serde(default)]
+    purpose: Option<String>,
+    #[serde(default)]
+    exp: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    aud: Option<String>,
+}
+
+/// What such a link is for, and who it is meant for.
+const UNSUBSCRIBE: &str = "unsubscribe";
 
 /// An account's access token, verified.
 #[derive(Debug, Clone)]
@@ -86,10 +105,17 @@ pub struct RunClaims {
 
 impl Tokens {
     /// Derives all keys from the one secret of the installation.
-    pub fn new(secret: &SecretString) -> Self {
+    pub fn new(secret: &SecretString, old_unsubscribe: Option<&SecretString>) -> Self {
+        let old = old_unsubscribe.unwrap_or(secret).expose_secret().as_bytes();
+        let old_unsubscribe = DecodingKey::from_secret(old);
         let secret = secret.expose_secret().as_bytes();
         let pair = |key: &[u8]| (EncodingKey::from_secret(key), DecodingKey::from_secret(key));
-        Tokens { access: pair(secret), run: pair(&derived(secret, "run")) }
+        Tokens {
+            access: pair(secret),
+            run: pair(&derived(secret, "run")),
+            unsubscribe: pair(&derived(secret, UNSUBSCRIBE)),
+            old_unsubscribe,
+        }
     }
 
     /// A new access token of an account. Tokens count in whole seconds: within the second in which older ones were ended
@@ -157,6 +183,34 @@ impl Tokens {
         Ok(Access { sub, jti: claims.jti, iat: claims.iat, exp: claims.exp, client })
     }
 
+    /// A new link to unsubscribe; it works for so many days.
+    pub fn issue_unsubscribe(&self, user: Id, days: i64, now: Time) -> anyhow::Result<String> {
+        let claims = UnsubscribeClaims {
+            sub: Some(user.to_string().into()),
+            purpose: Some(UNSUBSCRIBE.into()),
+            exp: Some(now.and_utc().timestamp() + days * 86_400),
+            aud: Some(UNSUBSCRIBE.into()),
+        };
+        Ok(jsonwebtoken::encode(&Header::default(), &claims, &self.unsubscribe.0)?)
+    }
+
+    /// Whose link to unsubscribe it is, one of ours or of the existing server; else a sentence (contract/auth-users.md 11).
+    pub fn read_unsubscribe(&self, token: &str, now: Time) -> Result<Id, &'static str> {
+        let ours = read::<UnsubscribeClaims>(token, &self.unsubscribe.1).ok().filter(|claims| claims.aud.is_some());
+        let claims = match ours {
+            Some(claims) => claims,
+            None => read(token, &self.old_unsubscribe).map_err(|_| "Invalid or malformed unsubscribe token.")?,
+        };
+        if claims.exp.is_some_and(|exp| exp <= now.and_utc().timestamp()) {
+            return Err("Unsubscribe link has expired. Please contact support.");
+        }
+        if claims.purpose.as_deref() != Some(UNSUBSCRIBE) {
+            return Err("Invalid token purpose.");
+        }
+        let sub = claims.sub.filter(|sub| !sub.is_null()).ok_or("Token missing user identifier.")?;
+        sub.as_str().and_then(Id::parse).ok_or("Invalid user identifier in token.")
+    }
+
     /// A new token of a run.
     pub fn issue_run(&self, execution: Id, attempt: i32, now: Time) -> anyhow::Result<String> {
         let claims = RunClaims { kind: "run".into(), execution, attempt, exp: now.and_utc().timestamp() + ACCESS_S };
@@ -193,6 +247,15 @@ fn derived(secret: &[u8], label: &str) -> [u8; 32] {
         .and_then(|okm| okm.fill(&mut key));
     assert!(fill.is_ok(), "32 bytes are within what HKDF-SHA256 gives");
     key
+}
+
+/// The forms in which a one-time secret may be stored: its digest, or itself where the existing server made it. What looks
+/// like a digest is never taken for a secret: a reader of the database must not be able to use what he reads.
+pub fn stored(token: &str) -> [String; 2] {
+    let digest = digest(token);
+    let looks_like_digest = token.len() == digest.len() && token.bytes().all(|b| b.is_ascii_hexdigit());
+    let clear = if looks_like_digest { digest.clone() } else { token.to_owned() };
+    [digest, clear]
 }
 
 /// So many random bytes as base64url without padding.

@@ -9,6 +9,7 @@ use crate::{
     app::DataDir,
     config::{Config, Flags},
     engine::process::{self, Process, probe},
+    mail,
     objects::Objects,
     store::Db,
 };
@@ -27,6 +28,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut good = true;
     good &= told("database", database(&config, &data).await);
     good &= told("objects", objects(&data).await);
+    good &= told("mail", mail::open(&config, &data.path)?.check().await);
     match Process::open(&config, &data.path, &data.node).await {
         Err(error) => {
             line(false, "scripts", &format!("{error:#}"));

@@ -86,6 +86,7 @@ pub async fn work(args: WorkerArgs) -> anyhow::Result<ExitCode> {
     if let Db::Postgres(pool) = &app.db {
         app.tasks.spawn(server::listen(app.clone(), pool.clone()));
     }
+    app.tasks.spawn(jobs::chores::work(app.clone()));
     say(&format!("Trends.Earth {} works on {}", env!("CARGO_PKG_VERSION"), engine.scope()));
     jobs::work(app.clone(), engine, data).await?;
     app.tasks.close();

@@ -6,13 +6,20 @@ use std::{
     process::ExitCode,
 };
 
+use anyhow::Context;
 use clap::{Subcommand, ValueEnum};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{flags, say, serve};
 use crate::{
+    account::{
+        fields::{self, Registration},
+        register,
+    },
+    api::extract::json::Object,
     app::App,
     auth::{Caller, passwords},
+    error::Error,
     server,
     store::{self, Id, users::Role as Level},
 };
@@ -28,8 +35,22 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Make an account
+    /// Make an account; with --from, one for each line of a CSV file
     Create {
+        #[arg(required_unless_present = "from")]
+        email: Option<String>,
+        #[arg(long, value_enum, ignore_case = true, default_value = "USER")]
+        role: Role,
+        /// How the person is called; default: the part of the address before the @
+        #[arg(long)]
+        name: Option<String>,
+        /// CSV file with the columns email, name and, if wanted, role, country, institution. Prints a link to set the password
+        /// for each; nobody is made if a line is wrong
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["email", "name", "role"])]
+        from: Option<PathBuf>,
+    },
+    /// Make an account and print the link with which its person sets the password
+    Invite {
         email: String,
         #[arg(long, value_enum, ignore_case = true, default_value = "USER")]
         role: Role,
@@ -70,10 +91,21 @@ impl From<Role> for Level {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (app, _data) = serve::app(&flags(args.data_dir)).await?;
     match args.action {
-        Action::Create { email, role, name } => {
-            let name = name.unwrap_or_else(|| email.split('@').next().unwrap_or("").to_owned());
+        Action::Create { from: Some(file), .. } => return create_class(&app, &file).await,
+        Action::Create { email, role, name, from: None } => {
+            let email = email.unwrap_or_default();
+            let name = name.unwrap_or_else(|| local_part(&email));
             let id = server::create_user(&app, &email, &name, role.into(), ask_password()?).await?;
             say(&format!("The account {email} is made (id {id})."));
+        }
+        Action::Invite { email, role, name } => {
+            let name = name.unwrap_or_else(|| local_part(&email));
+            let role = Level::from(role).as_str().to_owned();
+            let new = registration([("email", email), ("name", name), ("role", role)]).map_err(anyhow::Error::msg)?;
+            let (profile, link) =
+                register::invite(&app, new).await.map_err(|error| anyhow::Error::msg(sentence(error)))?;
+            say(&format!("The account {} is made. Its link to set the password, for one hour:", profile.email));
+            say(&link.unwrap_or_default());
         }
         Action::List => {
             for (email, name, role) in store::users::list(&app.db).await? {
@@ -103,6 +135,70 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn local_part(email: &str) -> String {
+    email.split('@').next().unwrap_or("").to_owned()
+}
+
+fn registration(pairs: impl IntoIterator<Item = (&'static str, String)>) -> Result<Registration, String> {
+    let pairs = pairs.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| (key.to_owned(), value));
+    let object = Object::of(pairs).map_err(|error| error.to_string())?;
+    fields::registration(&object).map_err(sentence)
+}
+
+/// What an error says to people.
+fn sentence(error: Error) -> String {
+    match error {
+        Error::Invalid { detail, .. } => detail,
+        Error::Internal(error) => format!("{error:#}"),
+        other => format!("{other:?}"),
+    }
+}
+
+/// A class at once: every line is checked before anybody is made.
+async fn create_class(app: &App, file: &std::path::Path) -> anyhow::Result<ExitCode> {
+    const COLUMNS: [&str; 5] = ["email", "name", "role", "country", "institution"];
+    let mut reader = csv::ReaderBuilder::new()
+        .trim(csv::Trim::All)
+        .flexible(true)
+        .from_path(file)
+        .with_context(|| format!("cannot read {}", file.display()))?;
+    let head: Vec<String> =
+        reader.headers()?.iter().map(|name| name.trim_start_matches('\u{feff}').to_lowercase()).collect();
+    anyhow::ensure!(
+        head.iter().any(|name| name == "email") && head.iter().all(|name| COLUMNS.contains(&name.as_str())),
+        "The first line must name the columns: email, name and, if wanted, role, country, institution."
+    );
+    let (mut people, mut wrong) = (Vec::new(), Vec::new());
+    for (number, line) in reader.records().enumerate() {
+        let line = line?;
+        let value = |name: &'static str| {
+            let at = head.iter().position(|column| column == name);
+            (name, at.and_then(|at| line.get(at)).unwrap_or_default().to_owned())
+        };
+        let mut pairs = COLUMNS.map(value);
+        if pairs[1].1.is_empty() {
+            pairs[1].1 = local_part(&pairs[0].1);
+        }
+        match registration(pairs) {
+            Ok(person) => people.push(person),
+            Err(why) => wrong.push(format!("line {}: {why}", number + 2)),
+        }
+    }
+    anyhow::ensure!(wrong.is_empty(), "Nobody was made; these lines are not right:\n  {}", wrong.join("\n  "));
+    let mut code = ExitCode::SUCCESS;
+    for person in people {
+        let email = person.email.clone();
+        match register::invite(app, person).await {
+            Ok((_, link)) => say(&format!("{email}\t{}", link.unwrap_or_default())),
+            Err(error) => {
+                say(&format!("{email}\t{}", sentence(error)));
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    Ok(code)
 }
 
 /// Acts from the shell have no actor and no address.

@@ -70,12 +70,17 @@ pub async fn apply(tx: &mut Tx, id: Id, report: &Report, by: &By, now: Time) -> 
     match (wanted, verdict) {
         (Some(to), Some(Verdict::Move)) => {
             advance(tx, id, current, to, report.progress, by, now).await?;
+            let mut why = None;
             if to.is_terminal() && to != Status::Finished && ours.is_some() {
                 let failure = report.failure.clone().unwrap_or_else(|| match to {
                     Status::Cancelled => Failure::new(super::failure::Class::Cancelled, "The run was cancelled."),
                     _ => Failure::new(super::failure::Class::ScriptError, "The script reported that it failed."),
                 });
-                fail(tx, id, to, failure, now).await?;
+                fail(tx, id, to, failure.clone(), now).await?;
+                why = Some(failure);
+            }
+            if to.is_terminal() {
+                crate::mail::letters::execution_ended(tx, id, to, why.as_ref(), now).await?;
             }
             Ok(Outcome::Applied(current))
         }

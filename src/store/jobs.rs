@@ -109,6 +109,31 @@ pub async fn claim(db: &Db, kind: &str, also_waiting: bool, claim: &Claim<'_>) -
         .await)
 }
 
+/// Claims the next job of a kind that has no place: one that is due, or one whose worker has let its lease pass.
+pub async fn claim_anywhere(
+    db: &Db,
+    kind: &str,
+    worker: Id,
+    lease_until: Time,
+    now: Time,
+) -> sqlx::Result<Option<Job>> {
+    let text = sqlx::AssertSqlSafe(format!(
+        "UPDATE job SET state = 'running', lease_token = $3, lease_until = $4, worker_id = $2, attempts = attempts + 1
+         WHERE id = (SELECT id FROM job WHERE kind = $1 AND ((state = 'waiting' AND run_at <= $5) OR (state = 'running' AND lease_until <= $5))
+             ORDER BY priority DESC, run_at LIMIT 1 {})
+         RETURNING id, kind, subject_id, payload, lease_token",
+        db.skip_locked()
+    ));
+    writing!(db, |on| sqlx::query_as(text)
+        .bind(kind)
+        .bind(worker)
+        .bind(Id::random())
+        .bind(lease_until)
+        .bind(now)
+        .fetch_optional(on)
+        .await)
+}
+
 /// The run that comes next: of those whose owner has a free slot and that fit, first the owner with the fewest active
 /// runs, then the oldest. Runs that are to be cancelled while they wait come before all.
 pub async fn next_waiting(db: &Db, slots: i64, free: Free, now: Time) -> sqlx::Result<Option<Waiting>> {

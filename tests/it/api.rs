@@ -7,4 +7,5 @@ mod executions;
 mod health;
 mod mend;
 mod scripts;
+mod unsubscribe;
 mod users;

@@ -3,6 +3,7 @@
 mod client;
 mod database;
 mod index;
+pub mod mail_server;
 mod package;
 mod processes;
 mod program;

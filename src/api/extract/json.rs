@@ -33,6 +33,12 @@ pub struct Object {
 }
 
 impl Object {
+    /// An object of these values.
+    pub fn of(pairs: impl IntoIterator<Item = (String, String)>) -> anyhow::Result<Self> {
+        let values = pairs.into_iter().map(|(key, text)| Ok((key, serde_json::value::to_raw_value(&text)?)));
+        Ok(Object { values: values.collect::<anyhow::Result<_>>()?, is_object: true })
+    }
+
     pub fn has(&self, key: &str) -> bool {
         self.values.contains_key(key)
     }
@@ -56,6 +62,10 @@ impl Object {
         self.values
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
     /// Whether an object was sent, and not something else that counts as an empty one.
     pub fn is_object(&self) -> bool {
         self.is_object
@@ -69,6 +79,14 @@ pub struct Body(pub Object);
 /// A body that may be missing, or of another type; then there is nothing in it.
 #[derive(Debug)]
 pub struct MaybeJson(pub Option<Object>);
+
+impl MaybeJson {
+    /// A body that is read as JSON whatever its content type says; `None` if there is nothing.
+    pub async fn whatever_type(request: Request, app: &App) -> Result<Option<Object>> {
+        let bytes = read(request, app.config.max_unpacked_bytes).await?;
+        if bytes.iter().all(u8::is_ascii_whitespace) { Ok(None) } else { parse(&bytes).map(Some) }
+    }
+}
 
 impl FromRequest<App> for Body {
     type Rejection = Error;

@@ -78,7 +78,7 @@ def disk():
     import time
 
     for number in range(64):
-        with open("/work/%d" % number, "wb") as file:
+        with open("%d" % number, "wb") as file:
             file.write(b"x" * (1 << 19))
     time.sleep(10)
 

@@ -81,6 +81,19 @@ pub async fn count_failure(tx: &mut Tx, id: Id, now: Time) -> sqlx::Result<Optio
     })
 }
 
+/// Notes that the address is the person's.
+pub async fn verify_email(tx: &mut Tx, id: Id, now: Time) -> sqlx::Result<()> {
+    within!(tx, |on| sqlx::query(
+        r#"UPDATE "user" SET email_verified = $2, email_verified_at = COALESCE(email_verified_at, $3) WHERE id = $1"#
+    )
+    .bind(id)
+    .bind(true)
+    .bind(now)
+    .execute(on)
+    .await
+    .map(drop))
+}
+
 /// The stored hash of an account.
 pub async fn password(db: &Db, id: Id) -> sqlx::Result<Option<String>> {
     reading!(db, |on| sqlx::query_scalar(r#"SELECT password FROM "user" WHERE id = $1"#)

@@ -1,0 +1,68 @@
+//! What any worker may do and no engine is needed for: letters. It goes on where no script can run.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use super::{Lease, SEND_MAIL, send_mail};
+use crate::{
+    app::App,
+    clock::after,
+    store::{self, Id, jobs::Job},
+};
+
+/// Letters that are sent at one time.
+const AT_ONCE: usize = 4;
+/// How long it waits for a wake-up before it looks by itself.
+const POLL: Duration = Duration::from_secs(1);
+
+/// Works until the server stops.
+pub async fn work(app: App) {
+    let (worker, driven, room) = (Id::ordered(), TaskTracker::new(), Arc::new(Semaphore::new(AT_ONCE)));
+    let mut woken = app.woken();
+    while !app.stop.is_cancelled() {
+        woken.mark_unchanged();
+        if let Err(error) = round(&app, worker, &driven, &room).await {
+            tracing::warn!(error = format!("{error:#}"), "the queue could not be read");
+        }
+        tokio::select! {
+            _ = woken.changed() => {}
+            () = tokio::time::sleep(POLL) => {}
+            () = app.stop.cancelled() => {}
+        }
+    }
+    driven.close();
+    driven.wait().await;
+    if let Err(error) = store::jobs::release(&app.db, worker, app.clock.now()).await {
+        tracing::warn!(error = %error, "leases could not be given back; they will pass");
+    }
+}
+
+/// Takes on whatever is due, as far as there is room.
+async fn round(app: &App, worker: Id, driven: &TaskTracker, room: &Arc<Semaphore>) -> anyhow::Result<()> {
+    while let Ok(seat) = room.clone().try_acquire_owned() {
+        let (now, sent) = (app.clock.now(), Instant::now());
+        let until = after(now, app.config.lease_s);
+        let Some(job) = store::jobs::claim_anywhere(&app.db, SEND_MAIL, worker, until, now).await? else { break };
+        let mut lease = Lease::new(Duration::from_secs(app.config.lease_s));
+        lease.renewed(sent);
+        let app = app.clone();
+        driven.spawn(async move {
+            drive(&app, &job, lease).await;
+            drop(seat);
+            app.wake();
+        });
+    }
+    Ok(())
+}
+
+async fn drive(app: &App, job: &Job, lease: Lease) {
+    if let Err(error) = send_mail::drive(app, job, lease).await {
+        // The lease passes, and the job is claimed again.
+        tracing::warn!(error = format!("{error:#}"), "a letter was given up for now");
+    }
+}

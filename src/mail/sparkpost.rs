@@ -1,0 +1,53 @@
+//! Mail by SparkPost's HTTP API (contract/auth-users.md 13).
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+
+use super::{Mailer, NotSent};
+use crate::store::mail_outbox::Outgoing;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct SparkPost {
+    http: reqwest::Client,
+    url: String,
+    key: SecretString,
+    from: lettre::message::Mailbox,
+}
+
+impl SparkPost {
+    pub fn new(url: &str, key: SecretString, from: &str) -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder().timeout(PATIENCE).build()?;
+        Ok(SparkPost {
+            http,
+            url: format!("{}/api/v1/transmissions", url.trim_end_matches('/')),
+            key,
+            from: from.parse()?,
+        })
+    }
+}
+
+#[async_trait]
+impl Mailer for SparkPost {
+    async fn send(&self, mail: &Outgoing) -> Result<(), NotSent> {
+        let from = json!({"email": self.from.email.to_string(), "name": self.from.name});
+        let body = json!({
+            "recipients": [{"address": {"email": mail.recipient}}],
+            "content": {"from": from, "subject": mail.subject, "html": mail.html, "text": mail.text},
+            "options": {"transactional": true},
+        });
+        let request = self.http.post(&self.url).header("authorization", self.key.expose_secret()).json(&body);
+        let answer = request.send().await.map_err(|error| NotSent(error.without_url().to_string()))?;
+        if answer.status().is_success() {
+            return Ok(());
+        }
+        Err(NotSent(format!("SparkPost answered {}", answer.status())))
+    }
+
+    async fn check(&self) -> anyhow::Result<String> {
+        Ok("SparkPost; nothing was sent to try it".into())
+    }
+}

@@ -1,0 +1,131 @@
+//! Table `mail_outbox`: letters that are to be sent, and that were. Their words go once they are sent: they may hold a link.
+
+use super::{Db, Id, Time, Tx};
+use crate::{reading, within, writing};
+
+/// A letter to be written. There is one at most for each event of a subject.
+pub struct NewMail<'a> {
+    pub subject_id: Id,
+    pub event: &'a str,
+    pub recipient: &'a str,
+    pub subject: &'a str,
+    pub text: &'a str,
+    pub html: Option<&'a str>,
+}
+
+/// A letter to be sent.
+#[derive(Debug, sqlx::FromRow)]
+pub struct Outgoing {
+    pub id: Id,
+    pub recipient: String,
+    pub subject: String,
+    pub text: String,
+    pub html: Option<String>,
+    pub attempts: i32,
+    pub created_at: Time,
+}
+
+/// What a letter about the end of an execution tells.
+#[derive(Debug, sqlx::FromRow)]
+pub struct Ended {
+    pub email: String,
+    pub name: String,
+    /// Whether the owner wants to hear of it.
+    pub wanted: bool,
+    pub script: String,
+    pub task: Option<String>,
+    pub start_date: Option<Time>,
+    pub end_date: Option<Time>,
+}
+
+/// Stores a letter; false if there was one of this event already. A subject is one line.
+pub async fn insert(tx: &mut Tx, id: Id, new: &NewMail<'_>, now: Time) -> sqlx::Result<bool> {
+    let clean = |text: &str| text.replace('\0', "\u{fffd}");
+    within!(tx, |on| sqlx::query(
+        "INSERT INTO mail_outbox (id, subject_id, event, recipient, subject, text, html, attempts, next_at, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $8) ON CONFLICT (subject_id, event) DO NOTHING"
+    )
+    .bind(id)
+    .bind(new.subject_id)
+    .bind(new.event)
+    .bind(new.recipient)
+    .bind(clean(new.subject).replace(['\r', '\n'], " "))
+    .bind(clean(new.text))
+    .bind(new.html.map(clean))
+    .bind(now)
+    .execute(on)
+    .await
+    .map(|r| r.rows_affected() == 1))
+}
+
+/// The letter, if it is still to be sent.
+pub async fn outgoing(db: &Db, id: Id) -> sqlx::Result<Option<Outgoing>> {
+    reading!(db, |on| {
+        sqlx::query_as(
+        "SELECT id, recipient, subject, text, html, attempts, created_at FROM mail_outbox WHERE id = $1 AND next_at IS NOT NULL"
+    )
+    .bind(id)
+    .fetch_optional(on)
+    .await
+    })
+}
+
+/// Notes that it was sent, or, with an error, that it is given up; its words go.
+pub async fn close(tx: &mut Tx, id: Id, error: Option<&str>, now: Time) -> sqlx::Result<()> {
+    within!(tx, |on| sqlx::query(
+        "UPDATE mail_outbox SET text = '', html = NULL, next_at = NULL, attempts = attempts + 1, last_error = $2,
+             sent_at = CASE WHEN $2 IS NULL THEN $3 END WHERE id = $1"
+    )
+    .bind(id)
+    .bind(error)
+    .bind(now)
+    .execute(on)
+    .await
+    .map(drop))
+}
+
+/// Notes that it could not be sent, and when it is tried again.
+pub async fn postpone(tx: &mut Tx, id: Id, error: &str, next_at: Time) -> sqlx::Result<()> {
+    within!(tx, |on| sqlx::query(
+        "UPDATE mail_outbox SET attempts = attempts + 1, last_error = $2, next_at = $3 WHERE id = $1"
+    )
+    .bind(id)
+    .bind(error)
+    .bind(next_at)
+    .execute(on)
+    .await
+    .map(drop))
+}
+
+/// Letters with a link to set a password that an address was written since then.
+pub async fn links_since(tx: &mut Tx, recipient: &str, since: Time) -> sqlx::Result<i64> {
+    within!(tx, |on| sqlx::query_scalar(
+        "SELECT count(*) FROM mail_outbox WHERE recipient = $1 AND created_at > $2
+             AND (event LIKE 'welcome:%' OR event LIKE 'recovery:%')"
+    )
+    .bind(recipient)
+    .bind(since)
+    .fetch_one(on)
+    .await)
+}
+
+/// What is to be told of an execution that has ended.
+pub async fn ended(tx: &mut Tx, execution: Id) -> sqlx::Result<Option<Ended>> {
+    within!(tx, |on| sqlx::query_as(
+        r#"SELECT u.email, u.name, u.email_notifications_enabled AS wanted, s.name AS script,
+               e.params ->> 'task_name' AS task, e.start_date, e.end_date
+           FROM execution e JOIN "user" u ON u.id = e.user_id JOIN script s ON s.id = e.script_id WHERE e.id = $1"#
+    )
+    .bind(execution)
+    .fetch_optional(on)
+    .await)
+}
+
+/// Forgets letters that were sent or given up before then.
+pub async fn sweep(db: &Db, before: Time) -> sqlx::Result<u64> {
+    writing!(db, |on| sqlx::query("DELETE FROM mail_outbox WHERE next_at IS NULL AND created_at < $1")
+        .bind(before)
+        .execute(on)
+        .await
+        .map(|r| r.rows_affected()))
+}
