@@ -4,7 +4,7 @@
 use std::{
     collections::{HashMap, HashSet},
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Mutex,
     thread,
     time::Duration,
@@ -22,8 +22,8 @@ pub struct Process {
     pub pid: i32,
     pub parent: i32,
     pub threads: u64,
-    /// It has ended, and nobody has waited for it yet.
-    pub ended: bool,
+    /// Its first thread has ended: all of it, or the others live on without that one.
+    headless: bool,
     /// Clock ticks from the machine's start to its own.
     born: u64,
     /// Clock ticks of itself and of the children that it has waited for.
@@ -39,6 +39,30 @@ pub struct Sample {
     pub cpu_s: f64,
 }
 
+impl Process {
+    /// Whether all of it has ended, and nobody has waited for it yet.
+    pub fn ended(&self) -> bool {
+        self.headless && self.threads <= 1
+    }
+
+    /// Its folder in `/proc`. What a process uses, the kernel does not tell of a first thread that has ended, but of each
+    /// of the others.
+    pub fn folder(&self) -> PathBuf {
+        let own = PathBuf::from(format!("/proc/{}", self.pid));
+        if !self.headless || self.ended() {
+            return own;
+        }
+        let threads = fs::read_dir(own.join("task")).into_iter().flatten().flatten();
+        threads.map(|thread| thread.path()).find(|thread| !is_headless(&thread.join("stat"))).unwrap_or(own)
+    }
+}
+
+/// Whether the thread of a `stat` has ended.
+fn is_headless(stat: &Path) -> bool {
+    let stat = fs::read_to_string(stat).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
+}
+
 fn read(pid: i32) -> Option<Process> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name is in parentheses and may hold anything, also parentheses.
@@ -50,7 +74,7 @@ fn read(pid: i32) -> Option<Process> {
         parent: fields.get(1)?.parse().ok()?,
         threads: number(17)?,
         born: number(19)?,
-        ended: matches!(fields.first(), Some(&"Z" | &"X")),
+        headless: matches!(fields.first(), Some(&"Z" | &"X")),
         ticks: number(11)? + number(12)? + number(13)? + number(14)?,
     })
 }
@@ -101,7 +125,7 @@ pub fn end_all_below(root: Pid) {
         }
     }
     for _ in 0..ROUNDS {
-        let living: Vec<Process> = below(root.as_raw()).into_iter().filter(|process| !process.ended).collect();
+        let living: Vec<Process> = below(root.as_raw()).into_iter().filter(|process| !process.ended()).collect();
         if living.is_empty() {
             return;
         }
@@ -141,21 +165,22 @@ pub fn sample(processes: &[Process], tmpfs: &[&Path], limit: u64) -> Sample {
     let (mut anonymous, mut shared) = (0, 0);
     let mut nameless: HashMap<String, u64> = HashMap::new();
     for process in processes {
-        let maps = fs::read_to_string(format!("/proc/{}/maps", process.pid)).unwrap_or_default();
+        let folder = process.folder();
+        let maps = fs::read_to_string(folder.join("maps")).unwrap_or_default();
         nameless_shared(&maps, &mut nameless);
-        let status = fs::read_to_string(format!("/proc/{}/status", process.pid)).unwrap_or_default();
+        let status = fs::read_to_string(folder.join("status")).unwrap_or_default();
         anonymous += kilobytes(&status, "RssAnon:");
         shared += kilobytes(&status, "RssShmem:");
     }
     if anonymous + shared.max(held) > limit {
         let (mut exact_anonymous, mut exact_shared) = (0, 0);
         for process in processes {
-            let path = format!("/proc/{}/smaps_rollup", process.pid);
+            let folder = process.folder();
             // A process may hide its map from us, its plain count it cannot.
-            let (map, names) = match fs::read_to_string(path) {
+            let (map, names) = match fs::read_to_string(folder.join("smaps_rollup")) {
                 Ok(map) if !map.is_empty() => (map, ["Pss_Anon:", "Pss_Shmem:"]),
                 _ => {
-                    let status = fs::read_to_string(format!("/proc/{}/status", process.pid)).unwrap_or_default();
+                    let status = fs::read_to_string(folder.join("status")).unwrap_or_default();
                     (status, ["RssAnon:", "RssShmem:"])
                 }
             };

@@ -6,7 +6,7 @@ use std::{
     fs,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::fs::MetadataExt,
+        unix::fs::{FileTypeExt, MetadataExt},
     },
     path::{Path, PathBuf},
 };
@@ -45,6 +45,14 @@ pub struct Scratch {
     strict: bool,
 }
 
+/// What a unit has on the disk.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Held {
+    pub bytes: u64,
+    /// Files are under way in sockets: how large they are, nothing tells.
+    pub in_flight: bool,
+}
+
 impl Scratch {
     pub fn new(spec: &Spec, folder: &Path) -> Self {
         let own = [WORK, OUT].map(|name| folder.join(name));
@@ -63,8 +71,8 @@ impl Scratch {
         statvfs(&self.folder).ok().map(|disk| disk.blocks_available() * disk.fragment_size())
     }
 
-    /// How many bytes the unit holds, or a sentence if that is more than it may.
-    pub fn measure(&self) -> Result<u64, String> {
+    /// What the unit holds, or a sentence if that is more than it may.
+    pub fn measure(&self) -> Result<Held, String> {
         let mut sum = Sum { bytes: 0, files: 0, limit: self.limit };
         // A journal is not read beyond its limit, but it fills the disk all the same.
         let journal = fs::metadata(self.folder.join(JOURNAL)).map_or(0, |meta| meta.len());
@@ -76,24 +84,29 @@ impl Scratch {
                 Err(error) => return Err(unmeasured(error)),
             }
         }
-        self.nameless(&mut sum)?;
-        Ok(sum.bytes)
+        let in_flight = self.nameless(&mut sum)?;
+        Ok(Held { bytes: sum.bytes, in_flight })
     }
 
     /// Files that have no name any more and are still open or mapped: they fill the disk, and no folder shows them.
-    fn nameless(&self, sum: &mut Sum) -> Result<(), String> {
+    /// Says whether there are others that only a socket holds.
+    fn nameless(&self, sum: &mut Sum) -> Result<bool, String> {
         let device = fs::metadata(&self.folder).map_or(0, |meta| meta.dev());
         let tree = processes::below(std::process::id().cast_signed());
         let parents: HashMap<i32, i32> = tree.iter().map(|process| (process.pid, process.parent)).collect();
         let (mut open, mut mapped) = (HashSet::new(), HashMap::new());
+        let mut in_flight = false;
         for process in &tree {
-            match fs::read_dir(format!("/proc/{}/fd", process.pid)) {
+            let of_process = process.folder();
+            match fs::read_dir(of_process.join("fd")) {
                 Ok(entries) => {
                     for entry in entries.flatten() {
                         let Ok(meta) = fs::metadata(entry.path()) else { continue };
                         if meta.nlink() == 0 && meta.dev() == device && open.insert(meta.ino()) {
                             sum.add(meta.blocks() * 512)?;
                         }
+                        in_flight |= meta.file_type().is_socket()
+                            && holds_files(&of_process.join("fdinfo").join(entry.file_name()));
                     }
                 }
                 Err(error)
@@ -108,7 +121,7 @@ impl Scratch {
                 }
                 Err(_) => {}
             }
-            let maps = fs::read_to_string(format!("/proc/{}/maps", process.pid)).unwrap_or_default();
+            let maps = fs::read_to_string(of_process.join("maps")).unwrap_or_default();
             for (inode, bytes) in processes::deleted_mappings(&maps, device) {
                 let seen = mapped.entry(inode).or_insert(0);
                 *seen = bytes.max(*seen);
@@ -117,8 +130,14 @@ impl Scratch {
         for bytes in mapped.iter().filter(|(inode, _)| !open.contains(*inode)).map(|(_, bytes)| *bytes) {
             sum.add(bytes)?;
         }
-        Ok(())
+        Ok(in_flight)
     }
+}
+
+/// Whether a socket has open files in its queue, which no process needs to have open any more.
+fn holds_files(info: &Path) -> bool {
+    let info = fs::read_to_string(info).unwrap_or_default();
+    info.lines().filter_map(|line| line.strip_prefix("scm_fds:")).any(|count| count.trim() != "0")
 }
 
 /// How far a process is below the keeper.

@@ -111,6 +111,8 @@ const OF_ANOTHER: &[(libc::c_long, u8)] = &[
     (libc::SYS_setpriority, 1),
     (libc::SYS_ioprio_set, 1),
 ];
+/// Calls that can change a whole group or account, to which the first process belongs, and their word for one process.
+const OF_MANY: &[(libc::c_long, u64)] = &[(libc::SYS_setpriority, 0), (libc::SYS_ioprio_set, 1)];
 /// The first process inside, which watches the others.
 const INIT: u64 = 1;
 
@@ -156,6 +158,10 @@ fn denied() -> Result<BpfProgram, seccompiler::BackendError> {
         let flag = u64::from(flag.cast_unsigned());
         clone.push(rule(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(flag), flag)?);
     }
+    // A thread with open files of its own, which `/proc` would not show with its process.
+    let (thread, files) = (libc::CLONE_THREAD.cast_unsigned(), libc::CLONE_FILES.cast_unsigned());
+    let masked = SeccompCmpOp::MaskedEq(u64::from(thread | files));
+    clone.push(rule(0, SeccompCmpArgLen::Qword, masked, u64::from(thread))?);
     rules.insert(libc::SYS_clone, clone);
     let mut socket = Vec::new();
     for family in (0..=LAST_FAMILY).filter(|family| !FAMILIES.contains(family)) {
@@ -169,6 +175,9 @@ fn denied() -> Result<BpfProgram, seccompiler::BackendError> {
     rules.insert(libc::SYS_socketpair, vec![rule(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, unix)?]);
     for (call, argument) in OF_ANOTHER {
         rules.insert(*call, vec![rule(*argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, 0)?]);
+    }
+    for (call, one) in OF_MANY {
+        rules.entry(*call).or_default().push(rule(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, *one)?);
     }
     rules.insert(libc::SYS_sched_setaffinity, vec![rule(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, INIT)?]);
     rules.insert(

@@ -12,7 +12,7 @@ use super::{
     cgroup::Cgroup,
     processes::{self, Sample},
     sandbox::{Counted, OWN_PROCESSES, has_namespaces},
-    scratch::Scratch,
+    scratch::{Held, Scratch},
     spec::{STOP, Sandbox, Spec},
 };
 use crate::engine::grouped;
@@ -32,6 +32,7 @@ const EMPTY_SAMPLES: u32 = 5;
 /// How far a tree may be over its number of processes before it is ended; at the limit itself `fork` fails.
 const SLACK: u64 = 16;
 
+const HIDDEN: &str = "The script keeps open files in sockets, so that its scratch space cannot be measured.";
 const UNWATCHED: &str = "What the script uses could not be watched any more.";
 
 /// Why a unit is ended.
@@ -51,11 +52,12 @@ pub struct Watch {
     counted: Counted,
     last_count: Instant,
     last_measure: Instant,
-    measuring: Option<JoinHandle<Result<u64, String>>>,
+    measuring: Option<JoinHandle<Result<Held, String>>>,
     scratch: Scratch,
-    /// Bytes of scratch space at the last measure, and what was free on the disk when it began.
-    held: u64,
+    /// What the last measure found, and what was free on the disk when it began, and when the unit did.
+    held: Held,
     free_at_measure: Option<u64>,
+    free_at_start: Option<u64>,
     /// Whether the first process inside has to tell what is used.
     sampled: bool,
     silent_ticks: u32,
@@ -68,6 +70,7 @@ pub struct Watch {
 impl Watch {
     pub fn new(spec: &Spec, folder: &Path, counted: Counted) -> Self {
         let now = Instant::now();
+        let scratch = Scratch::new(spec, folder);
         Self {
             spec: spec.clone(),
             folder: folder.to_owned(),
@@ -77,9 +80,10 @@ impl Watch {
             last_count: now,
             last_measure: now,
             measuring: None,
-            scratch: Scratch::new(spec, folder),
-            held: 0,
+            held: Held::default(),
             free_at_measure: None,
+            free_at_start: scratch.free(),
+            scratch,
             sampled: has_namespaces(&spec.sandbox) && !(counted.memory && counted.processes),
             silent_ticks: 0,
             empty_samples: 0,
@@ -150,19 +154,26 @@ impl Watch {
         if let Some(measuring) = self.measuring.take_if(|measuring| measuring.is_finished()) {
             self.last_measure = now;
             match measuring.await {
-                Ok(Ok(held)) => self.held = held,
+                Ok(Ok(held)) => {
+                    // Who passes files on has them there for a moment, and not at two measures.
+                    let hidden = held.in_flight && self.held.in_flight;
+                    self.held = held;
+                    if hidden && lost(self.free_at_start, free) > self.spec.limits.scratch_bytes {
+                        return Some(Cause::Broke(HIDDEN.to_owned()));
+                    }
+                }
                 Ok(Err(sentence)) => return Some(Cause::Broke(sentence)),
                 Err(_) => {}
             }
         }
-        if free.is_some_and(|free| free < self.spec.floor_bytes) && self.held > INNOCENT_BYTES {
-            let held = grouped(self.held);
+        let guilty = self.held.bytes > INNOCENT_BYTES || self.held.in_flight;
+        if guilty && free.is_some_and(|free| free < self.spec.floor_bytes) {
+            let held = grouped(self.held.bytes);
             return Some(Cause::Broke(format!(
                 "The machine's disk is almost full, and the script holds {held} bytes of it."
             )));
         }
-        let lost = self.free_at_measure.unwrap_or(0).saturating_sub(free.unwrap_or(u64::MAX));
-        let fast = lost > (self.spec.limits.scratch_bytes / 8).max(INNOCENT_BYTES / 16);
+        let fast = lost(self.free_at_measure, free) > (self.spec.limits.scratch_bytes / 8).max(INNOCENT_BYTES / 16);
         if self.measuring.is_none() && (fast || now - self.last_measure >= MEASURE_EVERY) {
             self.free_at_measure = free;
             let scratch = self.scratch.clone();
@@ -181,4 +192,9 @@ impl Watch {
         self.silent_ticks += 1;
         self.sampled && self.silent_ticks > BLIND_TICKS
     }
+}
+
+/// Bytes that were free on the disk and are not any more.
+fn lost(before: Option<u64>, now: Option<u64>) -> u64 {
+    before.unwrap_or(0).saturating_sub(now.unwrap_or(u64::MAX))
 }

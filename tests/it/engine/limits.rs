@@ -192,6 +192,67 @@ fn a_file_that_only_a_map_or_a_hidden_process_holds_is_scratch_too() {
 }
 
 #[test]
+fn files_that_only_a_socket_holds_are_scratch_too() {
+    both(|variant| {
+        // Never more than 12 MiB are open at one time.
+        let code = r#"
+import os, socket, time
+near, far = socket.socketpair()
+for i in range(15):
+    with open("a", "wb", 0) as file:
+        os.unlink("a")
+        for j in range(12): file.write(b"x" * (1 << 20))
+        socket.send_fds(near, [b"x"], [file.fileno()])
+time.sleep(1000)
+"#;
+        let mut unit = Unit::new(&variant, code);
+        unit.spec.limits.scratch_bytes = 16 << 20;
+        let error = unit.run().exit.error.unwrap();
+        assert!(error.contains("keeps open files in sockets"), "{error}");
+    });
+}
+
+#[test]
+fn an_almost_full_disk_ends_who_fills_it() {
+    both(|variant| {
+        let run = |mib: u32, after: &str| {
+            let code = format!(
+                "import time\nf = open('a', 'wb', 0)\nfor i in range({mib}): f.write(b'x' * (1 << 20))\n{after}"
+            );
+            let mut unit = Unit::new(&variant, &code);
+            unit.spec.limits.scratch_bytes = 200 << 20;
+            unit.spec.limits.max_file_bytes = 200 << 20;
+            unit.spec.floor_bytes = u64::MAX;
+            unit.run().exit
+        };
+        let error = run(100, "time.sleep(1000)").error.unwrap();
+        assert!(error.starts_with("The machine's disk is almost full, and the script holds "), "{error}");
+        let innocent = run(1, "time.sleep(3)");
+        assert_eq!((innocent.code, innocent.error), (Some(0), None));
+    });
+}
+
+#[test]
+fn a_process_without_its_first_thread_is_counted() {
+    both(|variant| {
+        let leave = |held: &str| {
+            format!(
+                "import ctypes, os, threading, time\ndef hold():\n    {held}\n    time.sleep(1000)\nthreading.Thread(target=hold).start()\nctypes.CDLL(None).syscall(60, 0)"
+            )
+        };
+        let mut unit = Unit::new(&variant, &leave("time.sleep(0.5); held = bytearray(b'x' * (96 << 20))"));
+        unit.spec.limits.memory_bytes = 64 << 20;
+        let exit = unit.run().exit;
+        assert!(exit.oom && exit.error.is_none(), "{exit:?}");
+        let fill = "f = open('a', 'wb', 0); os.unlink('a'); [f.write(b'x' * (1 << 20)) for i in range(24)]";
+        let mut unit = Unit::new(&variant, &leave(fill));
+        unit.spec.limits.scratch_bytes = 16 << 20;
+        let error = unit.run().exit.error;
+        assert_eq!(error.as_deref(), Some("The scratch folder holds more than 16,777,216 bytes."));
+    });
+}
+
+#[test]
 fn pages_and_names_that_no_process_shows_are_memory() {
     both(|variant| {
         let shared = "import mmap, time\nm = mmap.mmap(-1, 96 << 20)\nfor i in range(96): m.write(b'x' * (1 << 20))\nm.madvise(mmap.MADV_DONTNEED)\ntime.sleep(1000)";

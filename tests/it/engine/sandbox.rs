@@ -161,6 +161,10 @@ fn a_script_cannot_gain_rights() {
             ("limits of the first process", "import resource; resource.prlimit(1, resource.RLIMIT_NOFILE, (0, 0))".into()),
             ("scheduler of the first process", "os.sched_setaffinity(1, {0})".into()),
             ("priority of another", "os.setpriority(os.PRIO_PROCESS, os.getppid(), 19)".into()),
+            ("priority of the group", "os.setpriority(os.PRIO_PGRP, 0, 19)".into()),
+            ("priority of the account", "os.setpriority(os.PRIO_USER, 0, 19)".into()),
+            ("disk priority of the account", "call(251, 3, 0, 3 << 13)".into()),
+            ("thread with files of its own", "call(56, 0x10000 | 0x800 | 0x100, 0, 0, 0, 0)".into()),
             ("fallocate", "f = open('/work/f', 'wb'); call(285, f.fileno(), 0, 0, 1 << 20)".into()),
             ("pair of TIPC", "socket.socketpair(30, 1, 0)".into()),
             ("SCTP", "socket.socket(2, 1, 132)".into()),
@@ -178,6 +182,8 @@ fn a_script_cannot_gain_rights() {
         assert_eq!(results["memfd"], "ENOSYS");
         assert_eq!(results["netlink"], "EPERM");
         assert_eq!(results["limits of the first process"], "EPERM");
+        assert_eq!(results["priority of the account"], "EPERM");
+        assert_eq!(results["thread with files of its own"], "EPERM");
         assert_eq!(results["fallocate"], "ENOTSUP");
         assert_eq!(results["open_tree_attr"], "EPERM");
     });
