@@ -49,8 +49,14 @@ def abstract():
 
 
 def path_socket():
-    with socket.socket(socket.AF_UNIX) as own:
-        own.connect(given["path"])
+    # From its folder, because an address holds 108 bytes.
+    before = os.getcwd()
+    os.chdir(os.path.dirname(given["path"]))
+    try:
+        with socket.socket(socket.AF_UNIX) as own:
+            own.connect(os.path.basename(given["path"]))
+    finally:
+        os.chdir(before)
     return "connected"
 
 
@@ -65,6 +71,18 @@ def send_datagram():
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"probe", ("127.0.0.1", given["udp"]))
     except OSError:
         pass
+
+
+def ask_gate():
+    # A gate that is not there at all refuses nobody: only its own word counts.
+    host, port = os.environ["HTTPS_PROXY"].split("//")[1].split(":")
+    try:
+        with socket.create_connection((host, int(port)), 5) as own:
+            own.sendall(b"CONNECT 127.0.0.1:443 HTTP/1.1\r\n\r\n")
+            answer = own.makefile().read()
+    except OSError as error:
+        return False, str(error)
+    return "the address is not public" in answer, answer.split("\n\n")[-1] or "no answer"
 
 
 def limit_watcher():
@@ -148,6 +166,7 @@ else:
     must_fail("ipv6", connect("::1", given["port6"]))
     must_fail("netlink", netlink)
     send_datagram()
+    results["gate"] = ask_gate()
     must_fail("user namespace", namespace)
     must_fail("signal the server", signal_server)
     must_fail("limits of the watcher", limit_watcher)

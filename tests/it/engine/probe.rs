@@ -29,7 +29,7 @@ async fn both_sandboxes_keep_every_promise() {
         let place = place();
         let Choice { sandbox, checks } = choose(setting, &place).await.unwrap();
         assert_eq!(sandbox, expected);
-        assert_eq!(checks.len(), 15);
+        assert_eq!(checks.len(), 16);
         assert!(checks.iter().all(|check| check.ok), "{checks:#?}");
         assert_eq!(fs::read_dir(&place.folder).unwrap().count(), 0);
         fs::remove_dir(&place.folder).unwrap();
@@ -41,7 +41,7 @@ async fn both_sandboxes_keep_every_promise() {
 async fn a_sandbox_that_is_none_is_seen_through() {
     let place = place();
     let checks = probe(&Sandbox::None, &place).await;
-    for name in ["key file", "loopback", "abstract socket", "signal the server"] {
+    for name in ["key file", "loopback", "abstract socket", "path socket", "signal the server"] {
         let check = checks.iter().find(|check| check.name == name).unwrap_or_else(|| panic!("{checks:#?}"));
         assert!(!check.ok, "{checks:#?}");
     }
