@@ -3,6 +3,7 @@
 pub mod cancel;
 pub mod dispatch;
 pub mod failure;
+pub mod log;
 pub mod queue;
 pub mod report;
 pub mod status;

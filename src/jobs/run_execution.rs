@@ -11,10 +11,11 @@ use super::{Lease, Worker, heartbeat};
 use crate::{
     api::extract::mend,
     build,
-    engine::{Build, Entry, Exit, Limits, NEEDS_SOURCES, News, Run, Unit, Word, grouped},
+    engine::{Build, Entry, Exit, Limits, NEEDS_SOURCES, News, Run, Unit, Word},
     execution::{
         dispatch::{self, actor},
         failure::{Class, Failure},
+        log,
         report::{self, By, Report},
         status::Status,
     },
@@ -23,9 +24,6 @@ use crate::{
 
 /// Characters of one log line.
 const LINE_CHARS: usize = 10_000;
-
-/// Bytes that a line counts beside its text.
-const LINE_BYTES: usize = 64;
 
 /// What must be remembered of a run between two workers, in the job's payload.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -394,6 +392,10 @@ impl<'a> Follower<'a> {
     /// Log lines, progress, the beginning: in the transaction that moves the journal's offset, so that each is stored once.
     async fn store(&mut self, tx: &mut Tx, entries: Vec<Entry>, offset: u64, now: Time) -> anyhow::Result<()> {
         let id = self.job.subject_id;
+        // A run may speak by `POST …/log` too, which counts in the same place.
+        if let Some(run) = store::runs::find_within(tx, id).await? {
+            self.run.log_bytes = run.log_bytes;
+        }
         let mut lines = Vec::new();
         let mut progress = None;
         let mut running = false;
@@ -418,25 +420,11 @@ impl<'a> Follower<'a> {
         Ok(())
     }
 
-    /// Adds a line within the limits of the run: after the last byte that is kept one line says so, and the rest is dropped.
+    /// Adds a line within the limits of the run.
     fn keep_line(&mut self, lines: &mut Vec<Line>, level: &str, text: String, at: f64, now: Time) {
-        let limit = i64::try_from(self.worker.app.config.log_max_bytes).unwrap_or(i64::MAX);
-        if self.run.log_bytes > limit {
-            return;
-        }
         let text = if text.chars().nth(LINE_CHARS).is_some() { text.chars().take(LINE_CHARS).collect() } else { text };
-        // A line costs a row beside its text: a flood of empty ones has an end too.
-        self.run.log_bytes += i64::try_from(text.len() + LINE_BYTES).unwrap_or(0);
-        let at = self.date(at, now);
-        if self.run.log_bytes > limit {
-            let text = format!(
-                "The log has reached its limit of {} bytes; later lines are not kept.",
-                grouped(self.worker.app.config.log_max_bytes)
-            );
-            lines.push(Line { level: "WARNING".into(), text, at });
-        } else {
-            lines.push(Line { level: level_of(level), text, at });
-        }
+        let line = Line { level: level_of(level), text, at: self.date(at, now) };
+        lines.extend(log::keep(&mut self.run.log_bytes, self.worker.app.config.log_max_bytes, line));
     }
 
     /// The unit's own time of a line, within what can be true: not in the future, and never before the line that precedes it.

@@ -69,6 +69,16 @@ pub async fn advance_journal(tx: &mut Tx, execution: Id, offset: i64, log_bytes:
     .map(drop))
 }
 
+/// Notes how much a run has said, under the lock of its execution.
+pub async fn set_log_bytes(tx: &mut Tx, execution: Id, log_bytes: i64) -> sqlx::Result<()> {
+    within!(tx, |on| sqlx::query("UPDATE execution_run SET log_bytes = $2 WHERE execution_id = $1")
+        .bind(execution)
+        .bind(log_bytes)
+        .execute(on)
+        .await
+        .map(drop))
+}
+
 pub async fn set_failure(tx: &mut Tx, execution: Id, failure: &Json) -> sqlx::Result<()> {
     within!(tx, |on| sqlx::query("UPDATE execution_run SET failure = $2 WHERE execution_id = $1")
         .bind(execution)

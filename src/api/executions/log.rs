@@ -13,6 +13,7 @@ use crate::{
     app::App,
     auth::{Reporter, User},
     error::{Error, Result},
+    execution::log,
     jobs::run_execution::level_of,
     store::{
         self,
@@ -53,7 +54,7 @@ pub async fn stream(
     stream::open(app, user, Source::Execution(execution.id), &query, &headers).await
 }
 
-/// Adds a line, verbatim. Administrators, and a run for itself.
+/// Adds a line, verbatim. Administrators, and a run for itself: within its limit, beyond which lines are answered and not kept.
 #[utoipa::path(post, path = "/api/v1/execution/{execution}/log", tag = "executions", security(("bearerAuth" = ["execution:write"])), params(("execution" = String, Path)), request_body = Object,
     responses((status = 200, body = Data<ExecutionLog>), (status = 400, body = crate::api::ErrorBody), (status = 403, body = crate::api::ErrorBody), (status = 404, body = crate::api::ErrorBody)))]
 pub async fn add(
@@ -93,12 +94,19 @@ pub async fn add(
     let level = level_of(&level);
     let mut tx = app.db.begin().await?;
     store::executions::lock(&mut tx, path.0).await?.ok_or_else(missing)?;
-    let heard = match &who {
-        Reporter::Run(run) => super::report::speaks(&mut tx, run).await?,
-        Reporter::User(_) => true,
-    };
     let line = Line { level: level.clone(), text: text.clone(), at: now };
-    let id = if heard { store::logs::insert(&mut tx, path.0, &[line]).await? } else { None };
+    let kept = match &who {
+        Reporter::User(_) => Some(line),
+        Reporter::Run(run) => match super::report::current(&mut tx, run).await? {
+            Some(mut row) => {
+                let kept = log::keep(&mut row.log_bytes, app.config.log_max_bytes, line);
+                store::runs::set_log_bytes(&mut tx, path.0, row.log_bytes).await?;
+                kept
+            }
+            None => None,
+        },
+    };
+    let id = store::logs::insert(&mut tx, path.0, kept.as_slice()).await?;
     tx.commit().await?;
     Ok(data(ExecutionLog {
         id: id.unwrap_or(0),

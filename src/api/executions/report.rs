@@ -20,7 +20,7 @@ use crate::{
         report::{self, By, Outcome, Report},
         status::Status,
     },
-    store,
+    store::{self, runs::ExecutionRun},
 };
 
 /// Reports state, progress or results. Administrators, and a run for itself. What comes late is answered 200 and changes nothing.
@@ -55,7 +55,7 @@ pub async fn update(
         if run.execution != path.0 {
             return Err(missing());
         }
-        if !speaks(&mut tx, run).await? {
+        if current(&mut tx, run).await?.is_none() {
             // A word of an earlier attempt is heard and changes nothing.
             let execution = store::executions::find_within(&mut tx, path.0).await?.ok_or_else(missing)?;
             drop(tx);
@@ -73,9 +73,9 @@ pub async fn update(
     Ok(data(view(&app, user, execution, &Shown::whole()).await?))
 }
 
-/// Whether a credential is of the attempt that counts.
-pub(super) async fn speaks(tx: &mut store::Tx, run: &Run) -> Result<bool> {
-    Ok(store::runs::find_within(tx, run.execution).await?.is_some_and(|row| row.attempt == run.attempt))
+/// The row of a run, if its credential is of the attempt that counts.
+pub(super) async fn current(tx: &mut store::Tx, run: &Run) -> Result<Option<ExecutionRun>> {
+    Ok(store::runs::find_within(tx, run.execution).await?.filter(|row| row.attempt == run.attempt))
 }
 
 /// Hides an execution that has ended from lists, or shows it again. Owner or administrator.

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 use trends_earth::auth::tokens;
 
-use crate::support::{Client, Package, Server};
+use crate::support::{Client, Options, Package, Server};
 
 /// Signs in as a run.
 async fn sign_in(server: &Server, execution: &str, secret: &str) -> Option<Client> {
@@ -108,4 +108,27 @@ async fn a_run_credential_opens_one_run_and_dies_with_it() {
         .await;
     assert_eq!(run.patch(&mine, &json!({"progress": 1})).await.expect(401)["error"], "token_expired");
     assert!(sign_in(&server, &own, "secret of the run").await.is_none());
+}
+
+#[tokio::test]
+async fn what_a_run_posts_counts_within_the_limit_of_its_log() {
+    let options = Options::default().without_worker().set("TE_LOG_MAX_BYTES", 10_000);
+    let server = Server::with(options).await;
+    let admin = server.admin().await;
+    admin.publish(&Package::echo("echo")).await;
+    server.execute("UPDATE script_version SET status = 'SUCCESS'").await;
+    let id = admin.run("echo", &json!({})).await;
+    lend(&server, &id, 1, "secret of the run").await;
+    let run = sign_in(&server, &id, "secret of the run").await.unwrap();
+    let path = format!("/api/v1/execution/{id}/log");
+    let text = "x".repeat(4_000);
+    for _ in 0..5 {
+        let line = run.post(&path, &json!({"text": text, "level": "INFO"})).await.data(200);
+        assert_eq!(line["text"], json!(text));
+    }
+    let end = "The log has reached its limit of 10,000 bytes; later lines are not kept.";
+    assert_eq!(admin.log(&id).await, [&text, &text, end]);
+    // Administrators may still add what they have to say.
+    admin.post(&path, &json!({"text": "seen", "level": "INFO"})).await.data(200);
+    assert_eq!(admin.log(&id).await, [&text, &text, end, "seen"]);
 }
