@@ -47,6 +47,8 @@ use spec::{Bind, Gate, Output, Sandbox, Spec};
 const TICK: Duration = Duration::from_millis(40);
 /// How long one call of `follow` waits for news.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// No folder takes so long to be made.
+const HALF_MADE: Duration = Duration::from_hours(1);
 /// Port of public hosts that runs may reach.
 const HTTPS: u16 = 443;
 /// Where programs are looked for if the environment does not say.
@@ -124,6 +126,7 @@ impl Process {
         .await?;
         for folder in ["runs", "builds", "envs", "versions"] {
             fs::create_dir_all(data.join(folder))?;
+            sweep(&data.join(folder))?;
         }
         Ok(Process {
             scope: format!("process:{node}"),
@@ -389,6 +392,22 @@ impl Engine for Process {
         }
         Ok(units)
     }
+}
+
+/// Removes what a server that was killed has left half made under a temporary name. What is young may be another
+/// worker's, who is still at it.
+fn sweep(folder: &Path) -> anyhow::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let temporary = name.to_str().and_then(|name| name.strip_prefix('.')).and_then(Id::parse).is_some();
+        // It may have got its name meanwhile.
+        let Ok(meta) = entry.metadata() else { continue };
+        if temporary && meta.modified()?.elapsed().unwrap_or_default() > HALF_MADE {
+            environment::remove_tree(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// A host account from `base` on that is not taken, drawn by lot.

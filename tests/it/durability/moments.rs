@@ -205,3 +205,27 @@ async fn a_server_that_is_frozen_beyond_its_lease_loses_and_doubles_nothing() {
     ledger.until_all_jobs_are_done(&server).await;
     ledger.check(&server).await;
 }
+
+#[tokio::test]
+async fn what_was_left_half_made_is_swept_at_the_next_start() {
+    let mut server = Server::start().await;
+    if !server.has_sandbox().await {
+        return;
+    }
+    server.kill();
+    let hidden = || format!(".{}", uuid::Uuid::new_v4());
+    let [old_run, old_version, young, other] =
+        [("runs", hidden()), ("versions", hidden()), ("runs", hidden()), ("builds", ".kept".to_owned())]
+            .map(|(parent, name)| server.folder.join(parent).join(name));
+    for folder in [&old_run, &old_version, &young, &other] {
+        std::fs::create_dir(folder).unwrap();
+        std::fs::write(folder.join("file"), "half").unwrap();
+        if folder != &young {
+            let before = std::time::SystemTime::now() - Duration::from_secs(7200);
+            std::fs::File::open(folder).unwrap().set_modified(before).unwrap();
+        }
+    }
+    server.restart().await;
+    until("the old ones are gone", async || !old_run.exists() && !old_version.exists()).await;
+    assert!(young.exists() && other.exists(), "somebody else may be making it, or it is nothing of ours");
+}
