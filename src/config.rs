@@ -71,7 +71,7 @@ pub struct Config {
     /// `TE_PASSWORD_HASH`: argon2id or scrypt. Default: scrypt beside the existing server, else argon2id.
     pub password_hash: Option<Form>,
     /// `API_PUBLIC_URL`: how this server is reached from outside, for links in mails. Default: where it listens.
-    pub public_url: String,
+    pub public_url: Option<String>,
     /// `API_UI_URL`: the web application, to which links in mails lead on. Default: none, and pages of our own.
     pub ui_url: Option<String>,
     /// `TE_SMTP_URL`: `smtps://user:password@host`, `smtp://host:25`: the mail server.
@@ -238,10 +238,7 @@ impl Config {
                 None,
                 &[("argon2id", Some(Form::Argon2id)), ("scrypt", Some(Form::Werkzeug))],
             ),
-            public_url: r.url("API_PUBLIC_URL").unwrap_or_else(|| {
-                let host = if listen.ip().is_unspecified() { "localhost".to_owned() } else { listen.ip().to_string() };
-                format!("http://{host}:{}", listen.port())
-            }),
+            public_url: r.url("API_PUBLIC_URL"),
             ui_url: r.url("API_UI_URL"),
             smtp_url: r.secret("TE_SMTP_URL"),
             sparkpost_key: r.secret("SPARKPOST_API_KEY"),
@@ -312,6 +309,14 @@ impl Config {
         }
         r.report_unknown();
         if r.errors.is_empty() { Ok(config) } else { Err(Errors(r.errors)) }
+    }
+
+    /// How this server is reached from outside: the setting, else where it listens.
+    pub fn public_url(&self) -> String {
+        self.public_url.clone().unwrap_or_else(|| match self.listen.ip().is_unspecified() {
+            true => format!("http://localhost:{}", self.listen.port()),
+            false => format!("http://{}", self.listen),
+        })
     }
 
     /// Whether the database is PostgreSQL.

@@ -25,6 +25,8 @@ pub enum Error {
     WrongPassword,
     /// 401 of `/auth`: too many failed sign-ins; `None` minutes means until the password is reset.
     Locked { message: String, minutes: Option<i64> },
+    /// 403 for who lacks a role, where clients read the sentence from `msg`.
+    Role(&'static str),
     /// 403 with this sentence.
     Forbidden(String),
     /// 422: a password that breaks a rule.
@@ -154,6 +156,10 @@ impl IntoResponse for Error {
                 let body = json!({"error_code": "account_locked", "message": message,
                     "minutes_remaining": minutes, "requires_password_reset": minutes.is_none()});
                 (StatusCode::UNAUTHORIZED, Json(body)).into_response()
+            }
+            Error::Role(msg) => {
+                let body = json!({"msg": msg, "message": msg, "detail": msg, "status": 403});
+                (StatusCode::FORBIDDEN, Json(body)).into_response()
             }
             Error::Forbidden(detail) => plain(StatusCode::FORBIDDEN, &detail, Some("forbidden")),
             Error::Weak(detail) => plain(StatusCode::UNPROCESSABLE_ENTITY, detail, None),

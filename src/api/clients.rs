@@ -10,8 +10,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{Data, data, extract::query::Pairs, health};
 use crate::{
     app::App,
-    auth::{Superadmin, User},
-    error::Result,
+    auth::User,
+    error::{Error, Result},
     store::{
         self,
         user_clients::{Client, Group, UserClient},
@@ -106,7 +106,10 @@ fn nested(groups: &[&Group], keys: [(&str, Of); 2]) -> Vec<Value> {
 #[utoipa::path(get, path = "/api/v1/admin/client-stats", tag = "admin", security(("bearerAuth" = ["stats:read"])),
     params(("days" = Option<i64>, Query), ("client_type" = Option<String>, Query)),
     responses((status = 200, body = Object), (status = 403, body = super::ErrorBody)))]
-async fn stats(State(app): State<App>, _: Superadmin, query: Pairs) -> Result<Json<Value>> {
+async fn stats(State(app): State<App>, user: User, query: Pairs) -> Result<Json<Value>> {
+    if !user.is_superadmin() {
+        return Err(Error::Role("Superadmin access required"));
+    }
     let days = query.get("days").and_then(|text| text.trim().parse().ok()).filter(|days| (1..=36_500).contains(days));
     let days: i64 = days.unwrap_or(30);
     let since = app.clock.now() - chrono::TimeDelta::days(days);

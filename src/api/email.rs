@@ -78,6 +78,7 @@ async fn accept(app: &App, user: &User, Body(body): Body) -> Result<Json<Accepte
     if addresses.is_empty() {
         return Err(Error::invalid("recipients holds no valid e-mail address"));
     }
+    let accepted = addresses.len();
     addresses.sort_unstable();
     addresses.dedup();
     let (id, now) = (Id::ordered(), app.clock.now());
@@ -97,5 +98,5 @@ async fn accept(app: &App, user: &User, Body(body): Body) -> Result<Json<Accepte
     }
     tx.commit().await?;
     app.wake();
-    Ok(Json(Accepted { id, total_accepted_recipients: addresses.len(), total_rejected_recipients: rejected }))
+    Ok(Json(Accepted { id, total_accepted_recipients: accepted, total_rejected_recipients: rejected }))
 }

@@ -3,9 +3,9 @@
 
 use axum::{
     Form,
-    extract::State,
+    extract::{State, rejection::FormRejection},
     http::{HeaderValue, StatusCode, header},
-    response::{Html, IntoResponse, Redirect, Response},
+    response::{Html, IntoResponse, Response},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -25,6 +25,12 @@ pub fn routes() -> OpenApiRouter<App> {
 }
 
 type Fields = Vec<(String, String)>;
+
+fn read(fields: Result<Form<Fields>, FormRejection>) -> Result<Fields> {
+    let wrong =
+        |_| Error::UnsupportedMediaType("Send the form of this page (application/x-www-form-urlencoded)".into());
+    fields.map(|Form(fields)| fields).map_err(wrong)
+}
 
 fn field<'f>(fields: &'f Fields, name: &str) -> &'f str {
     fields.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
@@ -62,7 +68,12 @@ fn told(title: &str, error: &Error) -> Option<Response> {
 fn elsewhere(app: &App, path: &str, token: &str) -> Option<Response> {
     let ui = app.config.ui_url.as_ref()?;
     let token: String = url::form_urlencoded::byte_serialize(token.as_bytes()).collect();
-    Some(Redirect::to(&format!("{ui}{path}?token={token}")).into_response())
+    let headers = [(header::LOCATION, HeaderValue::from_str(&format!("{ui}{path}?token={token}")).ok()?)];
+    let private = [
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    Some((StatusCode::FOUND, headers, private).into_response())
 }
 
 const PASSWORD: &str = "Set your password";
@@ -86,7 +97,12 @@ async fn password(State(app): State<App>, query: Pairs) -> Response {
 
 /// Sets the new password that the page asked for.
 #[utoipa::path(post, path = "/reset-password", tag = "pages", security(()), request_body(content = Object, content_type = "application/x-www-form-urlencoded"), responses((status = 200, content_type = "text/html")))]
-async fn set_password(State(app): State<App>, caller: Caller, Form(fields): Form<Fields>) -> Result<Response> {
+async fn set_password(
+    State(app): State<App>,
+    caller: Caller,
+    fields: Result<Form<Fields>, FormRejection>,
+) -> Result<Response> {
+    let fields = read(fields)?;
     match recovery::set(&app, &caller, field(&fields, "token"), field(&fields, "password").to_owned()).await {
         Ok(()) => Ok(page(StatusCode::OK, PASSWORD, "<p>Your password is set. You can sign in with it now.</p>")),
         Err(error) => told(PASSWORD, &error).ok_or(error),
@@ -134,7 +150,8 @@ async fn subscriptions(State(app): State<App>, query: Pairs) -> Result<Response>
 
 /// Keeps what the page was told: a box that is not checked is off.
 #[utoipa::path(post, path = "/unsubscribe", tag = "pages", security(()), request_body(content = Object, content_type = "application/x-www-form-urlencoded"), responses((status = 200, content_type = "text/html")))]
-async fn set_subscriptions(State(app): State<App>, Form(fields): Form<Fields>) -> Result<Response> {
+async fn set_subscriptions(State(app): State<App>, fields: Result<Form<Fields>, FormRejection>) -> Result<Response> {
+    let fields = read(fields)?;
     let person = match unsubscribe::person(&app, Some(field(&fields, "token"))).await {
         Ok(person) => person,
         Err(error) => return told(MAILS, &error).ok_or(error),

@@ -65,6 +65,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             free
         }
     };
+    // Links lead to where it listens, which may be another port than the settings say.
+    config.listen = listener.local_addr()?;
     let engine = engine(&mut config, &data).await?;
     let server = Server::open(config, data.clone(), true).await?;
     server.work(async move { Ok(engine) });

@@ -1,6 +1,7 @@
 //! `user`: accounts from the shell. Passwords come from a prompt or standard input, never from an argument.
 
 use std::{
+    collections::HashSet,
     io::{BufRead, IsTerminal},
     path::PathBuf,
     process::ExitCode,
@@ -95,17 +96,16 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Action::Create { email, role, name, from: None } => {
             let email = email.unwrap_or_default();
             let name = name.unwrap_or_else(|| local_part(&email));
-            let id = server::create_user(&app, &email, &name, role.into(), ask_password()?).await?;
+            let password = ask_password()?;
+            if password.expose_secret().is_empty() {
+                return invite(&app, email, name, role.into()).await;
+            }
+            let id = server::create_user(&app, &email, &name, role.into(), password).await?;
             say(&format!("The account {email} is made (id {id})."));
         }
         Action::Invite { email, role, name } => {
             let name = name.unwrap_or_else(|| local_part(&email));
-            let role = Level::from(role).as_str().to_owned();
-            let new = registration([("email", email), ("name", name), ("role", role)]).map_err(anyhow::Error::msg)?;
-            let (profile, link) =
-                register::invite(&app, new).await.map_err(|error| anyhow::Error::msg(sentence(error)))?;
-            say(&format!("The account {} is made. Its link to set the password, for one hour:", profile.email));
-            say(&link.unwrap_or_default());
+            return invite(&app, email, name, role.into()).await;
         }
         Action::List => {
             for (email, name, role) in store::users::list(&app.db).await? {
@@ -137,6 +137,16 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Makes an account whose person sets the password, and prints the link for that.
+async fn invite(app: &App, email: String, name: String, role: Level) -> anyhow::Result<ExitCode> {
+    let role = role.as_str().to_owned();
+    let new = registration([("email", email), ("name", name), ("role", role)]).map_err(anyhow::Error::msg)?;
+    let (profile, link) = register::invite(app, new).await.map_err(|error| anyhow::Error::msg(sentence(error)))?;
+    say(&format!("The account {} is made. Its link to set the password, for one hour:", profile.email));
+    say(&link.unwrap_or_default());
+    Ok(ExitCode::SUCCESS)
+}
+
 fn local_part(email: &str) -> String {
     email.split('@').next().unwrap_or("").to_owned()
 }
@@ -152,7 +162,8 @@ fn sentence(error: Error) -> String {
     match error {
         Error::Invalid { detail, .. } => detail,
         Error::Internal(error) => format!("{error:#}"),
-        other => format!("{other:?}"),
+        Error::Unavailable { detail, .. } | Error::Conflict(detail) | Error::NotFound(detail) => detail,
+        other => format!("It did not work: {other:?}"),
     }
 }
 
@@ -170,7 +181,7 @@ async fn create_class(app: &App, file: &std::path::Path) -> anyhow::Result<ExitC
         head.iter().any(|name| name == "email") && head.iter().all(|name| COLUMNS.contains(&name.as_str())),
         "The first line must name the columns: email, name and, if wanted, role, country, institution."
     );
-    let (mut people, mut wrong) = (Vec::new(), Vec::new());
+    let (mut people, mut wrong, mut seen) = (Vec::<Registration>::new(), Vec::new(), HashSet::new());
     for (number, line) in reader.records().enumerate() {
         let line = line?;
         let value = |name: &'static str| {
@@ -182,6 +193,12 @@ async fn create_class(app: &App, file: &std::path::Path) -> anyhow::Result<ExitC
             pairs[1].1 = local_part(&pairs[0].1);
         }
         match registration(pairs) {
+            Ok(person) if !seen.insert(person.email.clone()) => {
+                wrong.push(format!("line {}: {} stands there twice", number + 2, person.email))
+            }
+            Ok(person) if !store::users::logins::find(&app.db, &person.email).await?.is_empty() => {
+                wrong.push(format!("line {}: {} is already registered", number + 2, person.email));
+            }
             Ok(person) => people.push(person),
             Err(why) => wrong.push(format!("line {}: {why}", number + 2)),
         }
@@ -214,7 +231,9 @@ async fn only(app: &App, email: &str) -> anyhow::Result<Id> {
 
 fn ask_password() -> anyhow::Result<SecretString> {
     if std::io::stdin().is_terminal() {
-        return Ok(SecretString::from(rpassword::prompt_password("Password (12 characters or more): ")?));
+        return Ok(SecretString::from(rpassword::prompt_password(
+            "Password (12 characters or more; nothing for a link to set it): ",
+        )?));
     }
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line)?;

@@ -61,6 +61,7 @@ async fn take(app: &App, tx: &mut Tx, waiting: &Waiting, claim: &Claim<'_>) -> a
         Status::Cancelling => {
             report::apply(
                 tx,
+                app,
                 waiting.execution,
                 &report::Report { status: Some(Status::Cancelled), ..Default::default() },
                 &By::new(actor, "cancelled"),

@@ -7,7 +7,10 @@ use super::{
     failure::Failure,
     status::{Status, Verdict},
 };
-use crate::store::{self, Id, Json, Time, Tx, events::Event, logs::Line};
+use crate::{
+    app::App,
+    store::{self, Id, Json, Time, Tx, events::Event, logs::Line},
+};
 
 /// Seconds after its end in which a run's late words are still heard.
 const LATE_WORDS_S: u64 = 600;
@@ -48,7 +51,7 @@ pub enum Outcome {
 }
 
 /// Applies a report to an execution. Late and repeated reports are absorbed: a container must always get its 200.
-pub async fn apply(tx: &mut Tx, id: Id, report: &Report, by: &By, now: Time) -> anyhow::Result<Outcome> {
+pub async fn apply(tx: &mut Tx, app: &App, id: Id, report: &Report, by: &By, now: Time) -> anyhow::Result<Outcome> {
     let Some(current) = store::executions::lock(tx, id).await? else { return Ok(Outcome::Unknown) };
     let ours = store::runs::find_within(tx, id).await?;
     if current.is_terminal() {
@@ -80,7 +83,7 @@ pub async fn apply(tx: &mut Tx, id: Id, report: &Report, by: &By, now: Time) -> 
                 why = Some(failure);
             }
             if to.is_terminal() {
-                crate::mail::letters::execution_ended(tx, id, to, why.as_ref(), now).await?;
+                crate::mail::letters::execution_ended(tx, app, id, to, why.as_ref(), now).await?;
             }
             Ok(Outcome::Applied(current))
         }

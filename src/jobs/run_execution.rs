@@ -372,7 +372,7 @@ impl<'a> Follower<'a> {
             None => None,
             Some(None) => Some(Next::Lost),
             Some(Some((report, cause))) => {
-                report::apply(&mut tx, self.job.subject_id, &report, &self.by(cause), now).await?;
+                report::apply(&mut tx, &self.worker.app, self.job.subject_id, &report, &self.by(cause), now).await?;
                 store::jobs::finish(&mut tx, self.job, None, now).await?;
                 Some(Next::Nothing)
             }
@@ -413,7 +413,7 @@ impl<'a> Follower<'a> {
         store::logs::insert(tx, id, &lines).await?;
         if running || progress.is_some() {
             let report = Report { status: running.then_some(Status::Running), progress, ..Report::default() };
-            report::apply(tx, id, &report, &self.by("reported"), now).await?;
+            report::apply(tx, &self.worker.app, id, &report, &self.by("reported"), now).await?;
         }
         self.run.journal_offset = i64::try_from(offset)?;
         store::runs::advance_journal(tx, id, self.run.journal_offset, self.run.log_bytes).await?;
@@ -477,7 +477,7 @@ impl<'a> Follower<'a> {
         if !store::jobs::hold(&mut tx, self.job, self.worker.lease_until()).await? {
             return Ok(Next::Nothing);
         }
-        report::apply(&mut tx, self.job.subject_id, &failed(failure), &self.by("lost"), now).await?;
+        report::apply(&mut tx, &self.worker.app, self.job.subject_id, &failed(failure), &self.by("lost"), now).await?;
         store::jobs::finish(&mut tx, self.job, None, now).await?;
         tx.commit().await?;
         app.wake();

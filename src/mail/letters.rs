@@ -65,7 +65,7 @@ pub async fn password_link(tx: &mut Tx, app: &App, user: Id, now: Time) -> Resul
     store::password_reset_tokens::end_all(tx, user, now).await?;
     let stored = if app.coexists { token.clone() } else { tokens::digest(&token) };
     store::password_reset_tokens::insert(tx, user, &stored, after(now, LINK_S), now).await?;
-    Ok(format!("{}/reset-password?token={token}", app.config.public_url))
+    Ok(format!("{}/reset-password?token={token}", app.config.public_url()))
 }
 
 /// Sends somebody a link to set a password, and gives it; `None` if the address got enough of them today.
@@ -102,8 +102,16 @@ pub async fn send_password_link(
 }
 
 /// Tells the owner that an execution has ended, if he wants to hear of it: at most once for each.
-pub async fn execution_ended(tx: &mut Tx, id: Id, to: Status, failure: Option<&Failure>, now: Time) -> Result<()> {
+pub async fn execution_ended(
+    tx: &mut Tx,
+    app: &App,
+    id: Id,
+    to: Status,
+    failure: Option<&Failure>,
+    now: Time,
+) -> Result<()> {
     let Some(ended) = store::mail_outbox::ended(tx, id).await?.filter(|ended| ended.wanted) else { return Ok(()) };
+    let token = app.tokens.issue_unsubscribe(ended.user_id, app.config.unsubscribe_days, now)?;
     let time = |time: Option<Time>| time.map(|time| time.format("%Y-%m-%d %H:%M UTC").to_string());
     let (text, html) = rendered(
         "execution",
@@ -116,6 +124,7 @@ pub async fn execution_ended(tx: &mut Tx, id: Id, to: Status, failure: Option<&F
             start => time(ended.start_date),
             end => time(ended.end_date),
             message => failure.map(|failure| &failure.message),
+            unsubscribe => format!("{}/unsubscribe?token={token}", app.config.public_url()),
             hint => failure.and_then(|failure| failure.hint.as_ref()),
         },
     )?;

@@ -28,6 +28,7 @@ pub struct Outgoing {
 /// What a letter about the end of an execution tells.
 #[derive(Debug, sqlx::FromRow)]
 pub struct Ended {
+    pub user_id: Id,
     pub email: String,
     pub name: String,
     /// Whether the owner wants to hear of it.
@@ -112,8 +113,8 @@ pub async fn links_since(tx: &mut Tx, recipient: &str, since: Time) -> sqlx::Res
 /// What is to be told of an execution that has ended.
 pub async fn ended(tx: &mut Tx, execution: Id) -> sqlx::Result<Option<Ended>> {
     within!(tx, |on| sqlx::query_as(
-        r#"SELECT u.email, u.name, u.email_notifications_enabled AS wanted, s.name AS script,
-               e.params ->> 'task_name' AS task, e.start_date, e.end_date
+        r#"SELECT u.id AS user_id, u.email, u.name, u.email_notifications_enabled AS wanted, s.name AS script,
+               CAST(e.params ->> 'task_name' AS TEXT) AS task, e.start_date, e.end_date
            FROM execution e JOIN "user" u ON u.id = e.user_id JOIN script s ON s.id = e.script_id WHERE e.id = $1"#
     )
     .bind(execution)

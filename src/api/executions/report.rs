@@ -62,7 +62,7 @@ pub async fn update(
             return Ok(data(view(&app, None, execution, &Shown::whole()).await?));
         }
     }
-    if report::apply(&mut tx, path.0, &report, &by, now).await? == Outcome::Unknown {
+    if report::apply(&mut tx, &app, path.0, &report, &by, now).await? == Outcome::Unknown {
         return Err(missing());
     }
     let execution = store::executions::find_within(&mut tx, path.0).await?.ok_or_else(missing)?;

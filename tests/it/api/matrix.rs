@@ -1,0 +1,95 @@
+//! Who may call what: every route of people and tokens, by every kind of caller.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use trends_earth::{auth::tokens, store::users::Role};
+
+use crate::support::{Client, Options, Package, Server};
+
+/// anonymous, USER, ADMIN, SUPERADMIN, environment account, service client of a SUPERADMIN with every scope, a run.
+type Row = (&'static str, &'static str, Value, [u16; 7]);
+
+fn table() -> Vec<Row> {
+    let profile = json!({"name": "Somebody"});
+    let none = json!({});
+    let password = json!({"new_password": "An0ther!Passw0rd"});
+    vec![
+        ("GET", "/api/v1/user", none.clone(), [401, 403, 200, 200, 403, 200, 401]),
+        ("GET", "/api/v1/user/target@example.org", none.clone(), [401, 403, 200, 200, 403, 200, 401]),
+        ("GET", "/api/v1/user/export", none.clone(), [401, 403, 200, 200, 403, 200, 401]),
+        ("GET", "/api/v1/user/me", none.clone(), [401, 200, 200, 200, 200, 200, 401]),
+        ("GET", "/api/v1/user/me/export", none.clone(), [401, 200, 200, 200, 200, 403, 401]),
+        ("PATCH", "/api/v1/user/me", profile.clone(), [401, 200, 200, 200, 200, 200, 401]),
+        ("PATCH", "/api/v1/user/me/change-password", none.clone(), [401, 400, 400, 400, 400, 403, 401]),
+        ("PATCH", "/api/v1/user/target@example.org", profile, [401, 403, 403, 200, 403, 200, 401]),
+        ("PATCH", "/api/v1/user/target@example.org", json!({"role": "USER"}), [401, 403, 403, 200, 403, 200, 401]),
+        (
+            "PATCH",
+            "/api/v1/user/target@example.org/change-password",
+            password.clone(),
+            [401, 403, 200, 200, 403, 403, 401],
+        ),
+        ("PATCH", "/api/v1/user/super@example.org/change-password", password, [401, 403, 403, 200, 403, 403, 401]),
+        ("DELETE", "/api/v1/user/nobody@example.org", none.clone(), [401, 403, 403, 404, 403, 404, 401]),
+        ("GET", "/api/v1/user/me/sessions", none.clone(), [401, 200, 200, 200, 200, 403, 401]),
+        ("DELETE", "/api/v1/user/me/sessions/x", none.clone(), [401, 404, 404, 404, 404, 403, 401]),
+        ("GET", "/api/v1/user/me/clients", none.clone(), [401, 200, 200, 200, 200, 403, 401]),
+        ("GET", "/api/v1/oauth/clients", none.clone(), [401, 200, 200, 200, 200, 403, 401]),
+        ("POST", "/api/v1/oauth/clients", none.clone(), [401, 400, 400, 400, 400, 403, 401]),
+        ("DELETE", "/api/v1/oauth/clients/x", none.clone(), [401, 400, 400, 400, 400, 403, 401]),
+        ("GET", "/api/v1/admin/client-stats", none.clone(), [401, 403, 403, 200, 403, 200, 401]),
+        ("GET", "/api/v1/admin/audit", none.clone(), [401, 403, 403, 200, 403, 200, 401]),
+        ("GET", "/api/v1/admin/audit/export", none.clone(), [401, 403, 403, 200, 403, 200, 401]),
+        ("POST", "/api/v1/email", none.clone(), [401, 403, 403, 400, 400, 400, 401]),
+        ("POST", "/email", none.clone(), [401, 403, 403, 400, 400, 400, 401]),
+        ("POST", "/api/v1/user", none.clone(), [400; 7]),
+        ("POST", "/api/v1/user/reset-password", none.clone(), [400; 7]),
+        ("POST", "/api/v1/oauth/token", none.clone(), [400; 7]),
+        ("GET", "/api/v1/unsubscribe", none.clone(), [400; 7]),
+        ("POST", "/auth/refresh", none, [400; 7]),
+    ]
+}
+
+#[tokio::test]
+async fn every_route_of_people_is_open_to_whom_the_matrix_says() {
+    let server = Server::with(Options::default().without_worker().set("API_ENVIRONMENT_USER", "gef@example.org")).await;
+    let root = server.admin().await;
+    server.user("target").await;
+    server.account("super", Role::Superadmin).await;
+    let client = root.post("/api/v1/oauth/clients", &json!({"name": "robot", "scopes": "all"})).await.data(201);
+    let body = json!({"grant_type": "client_credentials", "client_id": client["client_id"], "client_secret": client["client_secret"]});
+    let token = server.anonymous().post("/api/v1/oauth/token", &body).await.expect(200);
+    root.publish(&Package::echo("echo")).await;
+    server.execute("UPDATE script_version SET status = 'SUCCESS'").await;
+    let run = root.run("echo", &json!({})).await;
+    let digest = tokens::digest("secret");
+    server
+        .execute(&format!(
+            "INSERT INTO execution_credential (execution_id, attempt, secret_sha256) VALUES ('{run}', 1, '{digest}')"
+        ))
+        .await;
+    let body = json!({"email": format!("execution-{run}"), "password": "secret"});
+    let of_run = server.anonymous().post("/auth", &body).await.expect(200);
+    let with = |answer: &Value| server.anonymous().with_token(answer["access_token"].as_str().unwrap().to_owned());
+    let callers: [(&str, Client); 7] = [
+        ("anonymous", server.anonymous()),
+        ("USER", server.user("user").await),
+        ("ADMIN", server.account("boss", Role::Admin).await),
+        ("SUPERADMIN", root.clone()),
+        ("environment", server.user("gef").await),
+        ("service client", with(&token)),
+        ("run", with(&of_run)),
+    ];
+    let mut wrong = Vec::new();
+    for (method, path, body, expected) in table() {
+        for ((who, caller), expected) in callers.iter().zip(expected) {
+            let request = caller.request(method.parse::<Method>().unwrap(), path);
+            let request = if method == "GET" || method == "DELETE" { request } else { request.json(&body) };
+            let status = caller.send(request).await.status;
+            if status != expected {
+                wrong.push(format!("{method} {path} by {who}: {status}, not {expected}"));
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
