@@ -186,6 +186,11 @@ async fn the_owner_hears_once_that_a_run_has_ended_and_every_word_is_escaped() {
     );
     assert!(mail.contains(&of_ada) && mail.contains("FAILED") && mail.contains("&lt;script&gt;1&lt;"), "{mail}");
     assert!(mail.contains("no &lt;b&gt;data&lt;"), "{mail}");
+    // Whatever a caller names a task, the run ends.
+    for name in [json!(5), json!(true), json!({"a": 1}), json!("a\u{0}b")] {
+        let id = bob.run("fails", &json!({"task_name": name})).await;
+        assert_eq!(bob.ended(&id).await["status"], "FAILED", "{name}");
+    }
     // A late word of the run changes nothing, and nobody hears again.
     admin.patch(&format!("/api/v1/execution/{of_ada}"), &json!({"status": "FAILED"})).await.data(200);
     assert_eq!(server.rows("mail_outbox").await, 1);

@@ -17,4 +17,5 @@ mod mail;
 mod migrations;
 mod net;
 mod promises;
+mod search;
 mod support;

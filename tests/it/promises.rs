@@ -1,6 +1,7 @@
 //! What `docs` promise about scripts and secrets, each promise tried from inside a real script or by a real client.
 //! Where two sandboxes keep a promise, both are tried.
 
+mod accounts;
 mod costs;
 mod credential;
 mod files;

@@ -65,3 +65,39 @@ async fn beside_a_running_server_accounts_change_at_once_and_old_sessions_end() 
     server.anonymous().post("/auth", &old).await.expect(401);
     server.sign_in("eve@example.org", other).await.get("/api/v1/user/me").await.expect(200);
 }
+
+#[tokio::test]
+async fn a_class_is_made_from_a_file_at_once_or_not_at_all() {
+    let place = Place::new().await;
+    place.on_data(&["user", "create", "ada@example.org"]).input(PASSWORD).run().await.ended(0);
+    let file = place.data.join("class.csv");
+    let create = async |text: &str| {
+        std::fs::create_dir_all(&place.data).unwrap();
+        std::fs::write(&file, text).unwrap();
+        place.on_data(&["user", "create", "--from", file.to_str().unwrap()]).run().await
+    };
+    let wrong = create("email,name,role\nbob@example.org,Bob,\nbob@example.org,Bob,\nnonsense,X,\nada@example.org,Ada,\ncy@example.org,C;y,KING\n").await;
+    for line in [
+        "line 3: bob@example.org stands there twice",
+        "line 4: Invalid email format",
+        "line 5: ada@example.org is already registered",
+        "line 6: Name contains invalid characters",
+    ] {
+        assert!(wrong.err.contains(line), "{}", wrong.err);
+    }
+    create("name\nx\n").await.failed("The first line must name the columns");
+    let said = create("\u{feff}Email,Name,Country\nbob@example.org,Bob,Kenya\ncy@example.org,,\n").await;
+    let lines: Vec<&str> = said.ended(0).lines().collect();
+    assert_eq!(lines.len(), 2);
+    assert!(
+        lines[0].starts_with("bob@example.org\thttp://") && lines[1].contains("/reset-password?token="),
+        "{lines:?}"
+    );
+    let invited = place.on_data(&["user", "invite", "dan@example.org", "--role", "ADMIN"]).run().await;
+    assert!(invited.ended(0).contains("The account dan@example.org is made.") && invited.out.contains("token="));
+    let list = place.on_data(&["user", "list"]).run().await;
+    assert!(
+        list.ended(0).contains("ADMIN       dan@example.org  dan")
+            && list.out.contains("USER        cy@example.org  cy")
+    );
+}
