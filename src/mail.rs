@@ -58,6 +58,7 @@ pub fn open(config: &Config, data: &Path) -> anyhow::Result<Arc<dyn Mailer>> {
         return Ok(Arc::new(sparkpost::SparkPost::new(&config.sparkpost_url, key.clone(), &config.mail_from)?));
     }
     if config.environment == Environment::Prod {
+        tracing::warn!("no mail is sent: set TE_SMTP_URL or SPARKPOST_API_KEY");
         return Ok(Arc::new(Nowhere));
     }
     Ok(Arc::new(file::Folder::new(&data.join("mail"), &config.mail_from)))

@@ -11,7 +11,7 @@ use tokio::{
 use super::say;
 use crate::{
     app::{App, DataDir},
-    config::{Config, Environment, Flags, SandboxSetting},
+    config::{Config, Flags, SandboxSetting},
     engine::{Engine, process::Process},
     jobs,
     server::{self, Server},
@@ -57,9 +57,6 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         "Trends.Earth {} listens on http://{address} (documentation: http://{address}/api/docs/)",
         env!("CARGO_PKG_VERSION")
     ));
-    if let Err(error) = mail_is_set_up(&server.app.config) {
-        say(&error);
-    }
     stop_on_signals(&server.app)?;
     if !args.no_worker {
         let (config, data) = (server.app.config.clone(), server.data.clone());
@@ -96,13 +93,6 @@ pub async fn work(args: WorkerArgs) -> anyhow::Result<ExitCode> {
     app.tasks.close();
     app.tasks.wait().await;
     Ok(ExitCode::SUCCESS)
-}
-
-/// In production a mail that goes nowhere must not go unseen.
-fn mail_is_set_up(config: &Config) -> Result<(), String> {
-    let nowhere =
-        config.environment == Environment::Prod && config.smtp_url.is_none() && config.sparkpost_key.is_none();
-    if nowhere { Err("No mail is sent: set TE_SMTP_URL or SPARKPOST_API_KEY.".into()) } else { Ok(()) }
 }
 
 /// With less than a sandbox the server speaks to nobody but this machine.

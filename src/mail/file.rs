@@ -1,4 +1,4 @@
-//! Mail as files, where no mail service is set up: one a mail in the data folder, and its links as lines of the log.
+//! Mail as files, where no mail service is set up: one a mail in the data folder, and links to set a password as lines of the log.
 
 use std::{
     io::Write,
@@ -37,7 +37,7 @@ impl Folder {
 impl Mailer for Folder {
     async fn send(&self, mail: &Outgoing) -> Result<(), NotSent> {
         let path = self.write(mail).map_err(|error| NotSent(format!("{error:#}")))?;
-        let link = mail.text.split_whitespace().find(|word| word.starts_with("http"));
+        let link = mail.text.split_whitespace().find(|word| word.contains("/reset-password?token="));
         tracing::info!(file = %path.display(), link, "no mail service is set up: a mail was written to a file");
         Ok(())
     }

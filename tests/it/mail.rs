@@ -186,6 +186,12 @@ async fn the_owner_hears_once_that_a_run_has_ended_and_every_word_is_escaped() {
     );
     assert!(mail.contains(&of_ada) && mail.contains("FAILED") && mail.contains("&lt;script&gt;1&lt;"), "{mail}");
     assert!(mail.contains("no &lt;b&gt;data&lt;"), "{mail}");
+    // The link of the notice switches notices off, without signing in.
+    let token = link(&mail).split("/unsubscribe?token=").nth(1).unwrap().to_owned();
+    let switches = format!("/api/v1/unsubscribe?token={token}");
+    assert_eq!(server.anonymous().get(&switches).await.data(200)["automated"], true);
+    let off = server.anonymous().patch(&switches, &json!({"automated": false})).await.data(200);
+    assert_eq!(off["automated"], false);
     // Whatever a caller names a task, the run ends.
     for name in [json!(5), json!(true), json!({"a": 1}), json!("a\u{0}b")] {
         let id = bob.run("fails", &json!({"task_name": name})).await;
