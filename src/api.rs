@@ -19,13 +19,14 @@ pub mod tails;
 pub mod unsubscribe;
 pub mod users;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     body::Body,
-    extract::{ConnectInfo, DefaultBodyLimit, Request},
+    extract::{ConnectInfo, DefaultBodyLimit, Request, State},
     http::{HeaderName, HeaderValue, Method, Response, Uri, header},
+    middleware::Next,
 };
 use serde::Serialize;
 use tower_http::{
@@ -44,6 +45,7 @@ use crate::{
     auth::scopes::Scopes,
     config::Environment,
     error::{Error, Result},
+    limits::address::Address,
 };
 
 /// Bytes of a request body, as it comes over the wire.
@@ -119,7 +121,6 @@ pub fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
 pub fn service(app: &App) -> Router {
     let (routes, document) = routes();
     let scopes = Arc::new(Scopes::of(&document));
-    let prod = app.config.environment == Environment::Prod;
     let mut router = routes
         .merge(docs::routes(document))
         .fallback(|| async { Error::not_found("Not Found") })
@@ -137,15 +138,33 @@ pub fn service(app: &App) -> Router {
             HeaderValue::from_static(value),
         ));
     }
-    if prod {
-        let value = HeaderValue::from_static("max-age=31536000; includeSubDomains; preload");
-        router = router.layer(SetResponseHeaderLayer::if_not_present(header::STRICT_TRANSPORT_SECURITY, value));
-    }
     let id = HeaderName::from_static("x-request-id");
     router
         .layer(PropagateRequestIdLayer::new(id.clone()))
         .layer(TraceLayer::new_for_http().make_span_with(span).on_request(()).on_response(responded))
         .layer(SetRequestIdLayer::new(id, MakeRequestUuid))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), arrive))
+}
+
+/// Finds out where a request comes from and whether its id can be used. An answer over https asks for https from then on.
+async fn arrive(State(app): State<App>, mut request: Request, next: Next) -> Response<Body> {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    let address = peer.map(|peer| app.config.proxies.client(peer, request.headers()));
+    if let Some(address) = address {
+        request.extensions_mut().insert(address);
+    }
+    let readable =
+        |id: &HeaderValue| id.len() <= 128 && !id.is_empty() && id.as_bytes().iter().all(u8::is_ascii_graphic);
+    if !request.headers().get("x-request-id").is_some_and(readable) {
+        request.headers_mut().remove("x-request-id");
+    }
+    let secure = app.config.environment == Environment::Prod || address.is_some_and(|address| address.https);
+    let mut response = next.run(request).await;
+    if secure {
+        let value = HeaderValue::from_static("max-age=31536000; includeSubDomains; preload");
+        response.headers_mut().entry(header::STRICT_TRANSPORT_SECURITY).or_insert(value);
+    }
+    response
 }
 
 /// Both `/x` and `/x/` are one route. Only the documentation's page lives in a folder.
@@ -220,7 +239,7 @@ fn panicked(_: Box<dyn std::any::Any + Send>) -> Response<Body> {
 fn span<B>(request: &axum::http::Request<B>) -> tracing::Span {
     let id =
         request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok()).unwrap_or("").to_owned();
-    let peer = request.extensions().get::<ConnectInfo<std::net::SocketAddr>>().map(|info| info.0.ip().to_string());
+    let peer = request.extensions().get::<Address>().map(|address| address.ip.to_string());
     let path: String = request.uri().path().chars().take(1_024).collect();
     tracing::info_span!("request", request.id = id, method = %request.method(), path, peer)
 }
@@ -231,14 +250,6 @@ fn responded<B>(response: &Response<B>, latency: Duration, _: &tracing::Span) {
         ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX),
         "answered"
     );
-}
-
-/// The address of the peer, for sessions and the audit trail.
-pub fn peer(parts: &axum::http::request::Parts) -> String {
-    parts
-        .extensions
-        .get::<ConnectInfo<std::net::SocketAddr>>()
-        .map_or_else(|| "unknown".to_owned(), |info| info.0.ip().to_string())
 }
 
 /// The parts of a comma list in a query, `include=a,b`.

@@ -11,7 +11,9 @@ use std::{
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::auth::passwords::Form;
+use ipnet::IpNet;
+
+use crate::{auth::passwords::Form, limits::address::Proxies};
 
 /// What flags may say before the environment is asked.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -61,6 +63,14 @@ pub struct Config {
     pub environment: Environment,
     /// `CORS_ORIGINS`: comma list of web addresses whose pages may call the API.
     pub cors_origins: Vec<String>,
+    /// `TRUSTED_PROXY_COUNT`: proxies in a row before the server; 0, the default, believes nobody's `X-Forwarded-For`.
+    /// `TE_TRUSTED_PROXIES`: networks that they stand in. Default: this machine and private networks.
+    pub proxies: Proxies,
+    /// `INTERNAL_NETWORKS`, `EXECUTION_SUBNET`, `DOCKER_SUBNET`: networks without rate limits, and only with
+    /// `TE_TRUST_INTERNAL_NETWORKS=true`; otherwise `ignored` names them.
+    pub unlimited: Vec<IpNet>,
+    /// Settings that are set and have no effect, a sentence each.
+    pub ignored: Vec<String>,
     /// `API_ENVIRONMENT_USER`: e-mail of the account that containers of the existing server sign in with; lower case.
     pub environment_user: Option<String>,
     /// `TE_ENVIRONMENT_USER_SUPERADMIN`: the environment account counts as SUPERADMIN, as on the existing server. Default false.
@@ -217,6 +227,7 @@ impl Config {
             })
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
+        let (unlimited, ignored) = r.internal();
         let config = Config {
             listen,
             data_dir: flags
@@ -230,6 +241,12 @@ impl Config {
             cors_origins: r
                 .list("CORS_ORIGINS")
                 .unwrap_or_else(|| vec!["http://localhost:3000".into(), "http://localhost:8080".into()]),
+            proxies: Proxies {
+                count: r.number("TRUSTED_PROXY_COUNT", 0, 0..=16),
+                trusted: r.networks("TE_TRUSTED_PROXIES").unwrap_or_else(near),
+            },
+            unlimited,
+            ignored,
             environment_user: r.text("API_ENVIRONMENT_USER").map(|email| email.to_lowercase()),
             environment_user_superadmin: r.switch("TE_ENVIRONMENT_USER_SUPERADMIN", false),
             coexist: r.choice("TE_COEXIST", None, &[("auto", None), ("on", Some(true)), ("off", Some(false))]),
@@ -290,6 +307,10 @@ impl Config {
             ));
         }
         for origin in &config.cors_origins {
+            let local = ["localhost", "127.0.0.1"].iter().any(|host| origin.contains(host));
+            if local && config.environment == Environment::Prod {
+                r.errors.push(format!("CORS_ORIGINS holds {origin:?}, which is refused with ENVIRONMENT=prod."));
+            }
             if origin == "*" || origin.parse::<axum::http::HeaderValue>().is_err() {
                 r.errors
                     .push(format!("CORS_ORIGINS holds {origin:?}; name each origin, such as https://app.example.org."));
@@ -318,6 +339,12 @@ impl Config {
     pub fn is_postgres(&self) -> bool {
         self.database_url.as_ref().is_some_and(|url| url.expose_secret().starts_with("postgres"))
     }
+}
+
+/// This machine and private networks.
+fn near() -> Vec<IpNet> {
+    let near = ["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7"];
+    near.iter().filter_map(|network| network.parse().ok()).collect()
 }
 
 struct Reader {
@@ -371,6 +398,34 @@ impl Reader {
                 .filter(|part| !part.is_empty())
                 .collect(),
         )
+    }
+
+    /// Networks such as `10.0.0.0/8`; an address alone is a network of one.
+    fn networks(&mut self, name: &str) -> Option<Vec<IpNet>> {
+        let mut networks = Vec::new();
+        for text in self.list(name)? {
+            match text.parse().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from)) {
+                Ok(network) => networks.push(network),
+                Err(_) => self.errors.push(format!("{name} holds {text:?}; it must be a network such as 10.0.0.0/8.")),
+            }
+        }
+        Some(networks)
+    }
+
+    /// Networks of the existing server's settings that nobody limits, by the operator's word; without it, what is ignored.
+    fn internal(&mut self) -> (Vec<IpNet>, Vec<String>) {
+        let trusted = self.switch("TE_TRUST_INTERNAL_NETWORKS", false);
+        let (mut networks, mut ignored) = (Vec::new(), Vec::new());
+        for name in ["INTERNAL_NETWORKS", "EXECUTION_SUBNET", "DOCKER_SUBNET"] {
+            match trusted {
+                true => networks.extend(self.networks(name).unwrap_or_default()),
+                false if self.text(name).is_some() => ignored.push(format!(
+                    "{name} is ignored: nobody is exempt by his address unless TE_TRUST_INTERNAL_NETWORKS=true."
+                )),
+                false => {}
+            }
+        }
+        (networks, ignored)
     }
 
     fn switch(&mut self, name: &str, default: bool) -> bool {

@@ -1,0 +1,3 @@
+//! How often one may call, and who calls.
+
+pub mod address;
