@@ -12,6 +12,7 @@ pub mod extract;
 pub mod health;
 pub mod oauth;
 pub mod pages;
+pub mod rate_limits;
 pub mod scripts;
 pub mod sessions;
 pub mod stream;
@@ -45,7 +46,7 @@ use crate::{
     auth::scopes::Scopes,
     config::Environment,
     error::{Error, Result},
-    limits::address::Address,
+    limits::{address::Address, layer::limit},
 };
 
 /// Bytes of a request body, as it comes over the wire.
@@ -109,6 +110,7 @@ pub fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(clients::routes())
         .merge(oauth::routes())
         .merge(audit::routes())
+        .merge(rate_limits::routes())
         .merge(unsubscribe::routes())
         .merge(email::routes())
         .merge(pages::routes())
@@ -126,6 +128,7 @@ pub fn service(app: &App) -> Router {
         .fallback(|| async { Error::not_found("Not Found") })
         .method_not_allowed_fallback(|| async { Error::MethodNotAllowed })
         .with_state(app.clone())
+        .layer(axum::middleware::from_fn_with_state(app.clone(), limit))
         .layer(axum::Extension(scopes))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(CompressionLayer::new().compress_when(Compressible))
@@ -213,7 +216,16 @@ fn cors(app: &App) -> CorsLayer {
             own("x-te-client"),
             own("x-te-script-version"),
         ])
-        .expose_headers([header::ETAG, header::RETRY_AFTER, own("x-request-id"), own("idempotency-replayed")])
+        .expose_headers([
+            header::ETAG,
+            header::RETRY_AFTER,
+            own("idempotency-replayed"),
+            own("x-ignored-filters"),
+            own("x-ratelimit-limit"),
+            own("x-ratelimit-remaining"),
+            own("x-ratelimit-reset"),
+            own("x-request-id"),
+        ])
 }
 
 /// Text of some length is compressed; archives and live streams never are (contract/clients.md 7).

@@ -13,7 +13,10 @@ use secrecy::{ExposeSecret, SecretString};
 
 use ipnet::IpNet;
 
-use crate::{auth::passwords::Form, limits::address::Proxies};
+use crate::{
+    auth::passwords::Form,
+    limits::{Limit, Limits, address::Proxies},
+};
 
 /// What flags may say before the environment is asked.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -66,9 +69,10 @@ pub struct Config {
     /// `TRUSTED_PROXY_COUNT`: proxies in a row before the server; 0, the default, believes nobody's `X-Forwarded-For`.
     /// `TE_TRUSTED_PROXIES`: networks that they stand in. Default: this machine and private networks.
     pub proxies: Proxies,
-    /// `INTERNAL_NETWORKS`, `EXECUTION_SUBNET`, `DOCKER_SUBNET`: networks without rate limits, and only with
-    /// `TE_TRUST_INTERNAL_NETWORKS=true`; otherwise `ignored` names them.
-    pub unlimited: Vec<IpNet>,
+    /// `RATE_LIMITING_ENABLED`, `DEFAULT_LIMITS`, `AUTH_LIMITS`, `PASSWORD_RESET_LIMITS`, `USER_CREATION_LIMITS`,
+    /// `EXECUTION_RUN_LIMITS`, `TE_TRUSTED_CLIENTS`; and `INTERNAL_NETWORKS`, `EXECUTION_SUBNET`, `DOCKER_SUBNET`: networks without
+    /// limits, only with `TE_TRUST_INTERNAL_NETWORKS=true`; otherwise `ignored` names them.
+    pub limits: Limits,
     /// Settings that are set and have no effect, a sentence each.
     pub ignored: Vec<String>,
     /// `API_ENVIRONMENT_USER`: e-mail of the account that containers of the existing server sign in with; lower case.
@@ -228,6 +232,7 @@ impl Config {
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
         let (unlimited, ignored) = r.internal();
+        let (trusted_networks, trusted_clients) = r.front_ends();
         let config = Config {
             listen,
             data_dir: flags
@@ -245,7 +250,17 @@ impl Config {
                 count: r.number("TRUSTED_PROXY_COUNT", 0, 0..=16),
                 trusted: r.networks("TE_TRUSTED_PROXIES").unwrap_or_else(near),
             },
-            unlimited,
+            limits: Limits {
+                enabled: r.switch("RATE_LIMITING_ENABLED", true),
+                default: r.limits("DEFAULT_LIMITS", "100 per minute, 1000 per hour"),
+                auth: r.limits("AUTH_LIMITS", "60 per minute, 600 per hour"),
+                password_reset: r.limits("PASSWORD_RESET_LIMITS", "1 per minute, 3 per hour"),
+                user_creation: r.limits("USER_CREATION_LIMITS", "100 per hour"),
+                execution_run: r.limits("EXECUTION_RUN_LIMITS", "10 per minute, 40 per hour"),
+                unlimited,
+                trusted_networks,
+                trusted_clients,
+            },
             ignored,
             environment_user: r.text("API_ENVIRONMENT_USER").map(|email| email.to_lowercase()),
             environment_user_superadmin: r.switch("TE_ENVIRONMENT_USER_SUPERADMIN", false),
@@ -402,14 +417,38 @@ impl Reader {
 
     /// Networks such as `10.0.0.0/8`; an address alone is a network of one.
     fn networks(&mut self, name: &str) -> Option<Vec<IpNet>> {
-        let mut networks = Vec::new();
-        for text in self.list(name)? {
-            match text.parse().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from)) {
-                Ok(network) => networks.push(network),
-                Err(_) => self.errors.push(format!("{name} holds {text:?}; it must be a network such as 10.0.0.0/8.")),
+        let texts = self.list(name)?;
+        Some(texts.iter().filter_map(|text| self.network(name, text)).collect())
+    }
+
+    fn network(&mut self, name: &str, text: &str) -> Option<IpNet> {
+        let network = text.parse().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from)).ok();
+        if network.is_none() {
+            self.errors.push(format!("{name} holds {text:?}; it must be a network such as 10.0.0.0/8."));
+        }
+        network
+    }
+
+    /// Limits such as `60 per minute, 600 per hour`, the shortest window first.
+    fn limits(&mut self, name: &str, default: &str) -> Vec<Limit> {
+        let text = self.text(name).unwrap_or_else(|| default.to_owned());
+        let mut limits = Vec::new();
+        for part in text.split([',', ';']).map(|part| part.trim_matches([' ', '"', '\'', '[', ']'])) {
+            match Limit::parse(part) {
+                Some(limit) => limits.push(limit),
+                None => self.errors.push(format!("{name} holds {part:?}; it must be a limit such as 60 per minute.")),
             }
         }
-        Some(networks)
+        limits.sort_by_key(|limit| limit.seconds());
+        limits
+    }
+
+    /// Front ends that speak for many people: networks, and ids of service clients.
+    fn front_ends(&mut self) -> (Vec<IpNet>, Vec<String>) {
+        let named = self.list("TE_TRUSTED_CLIENTS").unwrap_or_default();
+        let (clients, networks): (Vec<_>, Vec<_>) = named.into_iter().partition(|name| name.starts_with("te_cid_"));
+        let networks = networks.iter().filter_map(|text| self.network("TE_TRUSTED_CLIENTS", text)).collect();
+        (networks, clients)
     }
 
     /// Networks of the existing server's settings that nobody limits, by the operator's word; without it, what is ignored.

@@ -18,6 +18,7 @@ use crate::{
     app::App,
     auth::Caller,
     error::{Error, Result},
+    limits::layer::Turn,
 };
 
 pub fn routes() -> OpenApiRouter<App> {
@@ -86,7 +87,13 @@ async fn password(State(app): State<App>, query: Pairs) -> Response {
 
 /// Sets the new password that the page asked for.
 #[utoipa::path(post, path = "/reset-password", tag = "pages", security(()), request_body(content = Object, content_type = "application/x-www-form-urlencoded"), responses((status = 200, content_type = "text/html")))]
-async fn set_password(State(app): State<App>, caller: Caller, Form(fields): Form<Fields>) -> Result<Response> {
+async fn set_password(
+    State(app): State<App>,
+    caller: Caller,
+    turn: Turn,
+    Form(fields): Form<Fields>,
+) -> Result<Response> {
+    turn.account(field(&fields, "token"))?;
     match recovery::set(&app, &caller, field(&fields, "token"), field(&fields, "password").to_owned()).await {
         Ok(()) => Ok(page(StatusCode::OK, PASSWORD, "<p>Your password is set. You can sign in with it now.</p>")),
         Err(error) => told(PASSWORD, &error).ok_or(error),
