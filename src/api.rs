@@ -26,7 +26,7 @@ use axum::{
     Router,
     body::Body,
     extract::{ConnectInfo, DefaultBodyLimit, Request, State},
-    http::{HeaderName, HeaderValue, Method, Response, Uri, header},
+    http::{HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header},
     middleware::Next,
 };
 use serde::Serialize;
@@ -125,7 +125,7 @@ pub fn service(app: &App) -> Router {
     let scopes = Arc::new(Scopes::of(&document));
     let mut router = routes
         .merge(docs::routes(document))
-        .fallback(|| async { Error::not_found("Not Found") })
+        .fallback(nowhere)
         .method_not_allowed_fallback(|| async { Error::MethodNotAllowed })
         .with_state(app.clone())
         .layer(axum::middleware::from_fn_with_state(app.clone(), limit))
@@ -134,7 +134,7 @@ pub fn service(app: &App) -> Router {
         .layer(CompressionLayer::new().compress_when(Compressible))
         .layer(cors(app))
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(axum::middleware::from_fn(drain::rest));
+        .layer(axum::middleware::from_fn_with_state(app.clone(), drain::rest));
     for (name, value) in SECURITY_HEADERS {
         router = router.layer(SetResponseHeaderLayer::if_not_present(
             HeaderName::from_static(name),
@@ -170,17 +170,36 @@ async fn arrive(State(app): State<App>, mut request: Request, next: Next) -> Res
     response
 }
 
-/// Both `/x` and `/x/` are one route. Only the documentation's page lives in a folder.
+/// Both `/x` and `/x/` are one route, but where the existing server is strict (contract/auth-users.md 1.6).
 pub fn trim_slash(mut request: Request) -> Request {
     let uri = request.uri();
     let path = uri.path();
-    if path.len() > 1 && path.ends_with('/') && !path.starts_with("/api/docs") {
+    let strict = !path.starts_with("/api/v1/")
+        || path.starts_with("/api/v1/rate-limit/")
+        || path == "/api/v1/unsubscribe/"
+        || path.contains("//");
+    if let (Some(trimmed), false) = (path.strip_suffix('/'), strict) {
         let query = uri.query().map(|q| format!("?{q}")).unwrap_or_default();
-        if let Ok(trimmed) = format!("{}{query}", path.trim_end_matches('/')).parse::<Uri>() {
+        if let Ok(trimmed) = format!("{trimmed}{query}").parse::<Uri>() {
             *request.uri_mut() = trimmed;
         }
     }
     request
+}
+
+/// No route: with slashes merged there may be one. The place is always on this server: a backslash, which browsers take for a
+/// slash, goes nowhere.
+async fn nowhere(uri: Uri) -> Result<(StatusCode, [(HeaderName, HeaderValue); 1])> {
+    let path = uri.path();
+    let not_found = || Error::not_found("Not Found");
+    if !path.contains("//") || path.contains('\\') {
+        return Err(not_found());
+    }
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let end = if path.ends_with('/') && !parts.is_empty() { "/" } else { "" };
+    let query = uri.query().map(|q| format!("?{q}")).unwrap_or_default();
+    let place = HeaderValue::try_from(format!("/{}{end}{query}", parts.join("/"))).map_err(|_| not_found())?;
+    Ok((StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, place)]))
 }
 
 /// contract/auth-users.md 3.1

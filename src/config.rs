@@ -142,6 +142,8 @@ pub struct Config {
     pub egress_hosts: Option<Vec<String>>,
     /// `MAX_DECOMPRESSED_REQUEST_SIZE`: bytes of an unpacked request body. Default 50 MiB.
     pub max_unpacked_bytes: usize,
+    /// `TE_SILENCE_S`: seconds without a byte of a request after which it ends; however long it takes in all. Default 30.
+    pub silence_s: u64,
     /// `TE_OBJECTS_SHARED`: the folder `objects` of the data folder is on a disk that all nodes share. Default false.
     pub objects_shared: bool,
     /// What the machine's own package tools are told (`PIP_*`, `UV_*`, proxies, certificates) and what finds programs (`PATH`, `HOME`).
@@ -312,6 +314,7 @@ impl Config {
             scratch_bytes: r.number("TE_SCRATCH_BYTES", 2 << 30, 1 << 20..=u64::MAX),
             egress_hosts: r.list("TE_EGRESS_HOSTS"),
             max_unpacked_bytes: r.number("MAX_DECOMPRESSED_REQUEST_SIZE", 50 << 20, 1 << 10..=1 << 32),
+            silence_s: r.number("TE_SILENCE_S", 30, 1..=3_600),
             objects_shared: r.switch("TE_OBJECTS_SHARED", false),
             machine,
         };

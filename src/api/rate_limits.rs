@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
@@ -12,7 +12,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Said,
-    extract::{filter, query::Pairs},
+    extract::{filter, path::IdentifierPath, query::Pairs},
     said,
 };
 use crate::{
@@ -182,10 +182,9 @@ async fn reset(State(app): State<App>, Superadmin(admin): Superadmin) -> Result<
 async fn reset_one(
     State(app): State<App>,
     Superadmin(admin): Superadmin,
-    Path(identifier): Path<String>,
+    IdentifierPath(identifier): IdentifierPath,
 ) -> Result<Response> {
     let now = app.clock.now();
-    let identifier = identifier.replace('\0', "");
     let mut names = vec![identifier.clone()];
     if let Some(id) = identifier.strip_prefix("user:").and_then(Id::parse)
         && let Some(person) = store::users::find(&app.db, &Key::Id(id)).await?

@@ -6,6 +6,7 @@ mod connections;
 mod executions;
 mod health;
 mod mend;
+mod platform;
 mod scripts;
 mod unsubscribe;
 mod users;
