@@ -12,6 +12,7 @@ pub mod extract;
 pub mod health;
 pub mod oauth;
 pub mod pages;
+pub mod rate_limits;
 pub mod scripts;
 pub mod sessions;
 pub mod stream;
@@ -19,13 +20,14 @@ pub mod tails;
 pub mod unsubscribe;
 pub mod users;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     body::Body,
-    extract::{ConnectInfo, DefaultBodyLimit, Request},
-    http::{HeaderName, HeaderValue, Method, Response, Uri, header},
+    extract::{ConnectInfo, DefaultBodyLimit, Request, State},
+    http::{HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header},
+    middleware::Next,
 };
 use serde::Serialize;
 use tower_http::{
@@ -44,6 +46,7 @@ use crate::{
     auth::scopes::Scopes,
     config::Environment,
     error::{Error, Result},
+    limits::{address::Address, layer::limit},
 };
 
 /// Bytes of a request body, as it comes over the wire.
@@ -107,6 +110,7 @@ pub fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(clients::routes())
         .merge(oauth::routes())
         .merge(audit::routes())
+        .merge(rate_limits::routes())
         .merge(unsubscribe::routes())
         .merge(email::routes())
         .merge(pages::routes())
@@ -119,46 +123,83 @@ pub fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
 pub fn service(app: &App) -> Router {
     let (routes, document) = routes();
     let scopes = Arc::new(Scopes::of(&document));
-    let prod = app.config.environment == Environment::Prod;
     let mut router = routes
         .merge(docs::routes(document))
-        .fallback(|| async { Error::not_found("Not Found") })
+        .fallback(nowhere)
         .method_not_allowed_fallback(|| async { Error::MethodNotAllowed })
         .with_state(app.clone())
+        .layer(axum::middleware::from_fn_with_state(app.clone(), limit))
         .layer(axum::Extension(scopes))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(CompressionLayer::new().compress_when(Compressible))
         .layer(cors(app))
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(axum::middleware::from_fn(drain::rest));
+        .layer(axum::middleware::from_fn_with_state(app.clone(), drain::rest));
     for (name, value) in SECURITY_HEADERS {
         router = router.layer(SetResponseHeaderLayer::if_not_present(
             HeaderName::from_static(name),
             HeaderValue::from_static(value),
         ));
     }
-    if prod {
-        let value = HeaderValue::from_static("max-age=31536000; includeSubDomains; preload");
-        router = router.layer(SetResponseHeaderLayer::if_not_present(header::STRICT_TRANSPORT_SECURITY, value));
-    }
     let id = HeaderName::from_static("x-request-id");
     router
         .layer(PropagateRequestIdLayer::new(id.clone()))
         .layer(TraceLayer::new_for_http().make_span_with(span).on_request(()).on_response(responded))
         .layer(SetRequestIdLayer::new(id, MakeRequestUuid))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), arrive))
 }
 
-/// Both `/x` and `/x/` are one route. Only the documentation's page lives in a folder.
+/// Finds out where a request comes from and whether its id can be used. An answer over https asks for https from then on.
+async fn arrive(State(app): State<App>, mut request: Request, next: Next) -> Response<Body> {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    let address = peer.map(|peer| app.config.proxies.client(peer, request.headers()));
+    if let Some(address) = address {
+        request.extensions_mut().insert(address);
+    }
+    let readable =
+        |id: &HeaderValue| id.len() <= 128 && !id.is_empty() && id.as_bytes().iter().all(u8::is_ascii_graphic);
+    if !request.headers().get("x-request-id").is_some_and(readable) {
+        request.headers_mut().remove("x-request-id");
+    }
+    let secure = app.config.environment == Environment::Prod || address.is_some_and(|address| address.https);
+    let mut response = next.run(request).await;
+    if secure {
+        let value = HeaderValue::from_static("max-age=31536000; includeSubDomains; preload");
+        response.headers_mut().entry(header::STRICT_TRANSPORT_SECURITY).or_insert(value);
+    }
+    response
+}
+
+/// Both `/x` and `/x/` are one route, but where the existing server is strict (contract/auth-users.md 1.6).
 pub fn trim_slash(mut request: Request) -> Request {
     let uri = request.uri();
     let path = uri.path();
-    if path.len() > 1 && path.ends_with('/') && !path.starts_with("/api/docs") {
+    let strict = !path.starts_with("/api/v1/")
+        || path.starts_with("/api/v1/rate-limit/")
+        || path == "/api/v1/unsubscribe/"
+        || path.contains("//");
+    if let (Some(trimmed), false) = (path.strip_suffix('/'), strict) {
         let query = uri.query().map(|q| format!("?{q}")).unwrap_or_default();
-        if let Ok(trimmed) = format!("{}{query}", path.trim_end_matches('/')).parse::<Uri>() {
+        if let Ok(trimmed) = format!("{trimmed}{query}").parse::<Uri>() {
             *request.uri_mut() = trimmed;
         }
     }
     request
+}
+
+/// No route: with slashes merged there may be one. The place is always on this server: a backslash, which browsers take for a
+/// slash, goes nowhere.
+async fn nowhere(uri: Uri) -> Result<(StatusCode, [(HeaderName, HeaderValue); 1])> {
+    let path = uri.path();
+    let not_found = || Error::not_found("Not Found");
+    if !path.contains("//") || path.contains('\\') {
+        return Err(not_found());
+    }
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let end = if path.ends_with('/') && !parts.is_empty() { "/" } else { "" };
+    let query = uri.query().map(|q| format!("?{q}")).unwrap_or_default();
+    let place = HeaderValue::try_from(format!("/{}{end}{query}", parts.join("/"))).map_err(|_| not_found())?;
+    Ok((StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, place)]))
 }
 
 /// contract/auth-users.md 3.1
@@ -194,7 +235,16 @@ fn cors(app: &App) -> CorsLayer {
             own("x-te-client"),
             own("x-te-script-version"),
         ])
-        .expose_headers([header::ETAG, header::RETRY_AFTER, own("x-request-id"), own("idempotency-replayed")])
+        .expose_headers([
+            header::ETAG,
+            header::RETRY_AFTER,
+            own("idempotency-replayed"),
+            own("x-ignored-filters"),
+            own("x-ratelimit-limit"),
+            own("x-ratelimit-remaining"),
+            own("x-ratelimit-reset"),
+            own("x-request-id"),
+        ])
 }
 
 /// Text of some length is compressed; archives and live streams never are (contract/clients.md 7).
@@ -220,7 +270,7 @@ fn panicked(_: Box<dyn std::any::Any + Send>) -> Response<Body> {
 fn span<B>(request: &axum::http::Request<B>) -> tracing::Span {
     let id =
         request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok()).unwrap_or("").to_owned();
-    let peer = request.extensions().get::<ConnectInfo<std::net::SocketAddr>>().map(|info| info.0.ip().to_string());
+    let peer = request.extensions().get::<Address>().map(|address| address.ip.to_string());
     let path: String = request.uri().path().chars().take(1_024).collect();
     tracing::info_span!("request", request.id = id, method = %request.method(), path, peer)
 }
@@ -231,14 +281,6 @@ fn responded<B>(response: &Response<B>, latency: Duration, _: &tracing::Span) {
         ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX),
         "answered"
     );
-}
-
-/// The address of the peer, for sessions and the audit trail.
-pub fn peer(parts: &axum::http::request::Parts) -> String {
-    parts
-        .extensions
-        .get::<ConnectInfo<std::net::SocketAddr>>()
-        .map_or_else(|| "unknown".to_owned(), |info| info.0.ip().to_string())
 }
 
 /// The parts of a comma list in a query, `include=a,b`.

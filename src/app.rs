@@ -20,6 +20,7 @@ use crate::{
     },
     clock::Clock,
     config::Config,
+    limits::memory::Memory,
     mail::{self, Mailer},
     objects::Objects,
     store::{Db, Id},
@@ -38,6 +39,8 @@ pub struct Inner {
     pub tokens: Tokens,
     pub hasher: Hasher,
     pub mailer: Arc<dyn Mailer>,
+    /// How often callers have called, on this node.
+    pub counters: Memory,
     /// Readers of live logs.
     pub tails: Tails,
     /// Tasks that the server waits for when it stops.
@@ -146,6 +149,7 @@ impl App {
             mailer: mail::open(&config, &data.path)?,
             hasher: Hasher::new(form),
             coexists,
+            counters: Memory::default(),
             tails: Tails::default(),
             clock: Clock::default(),
             tasks: TaskTracker::new(),

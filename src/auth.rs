@@ -18,6 +18,7 @@ use scopes::Scopes;
 use crate::{
     app::App,
     error::{Error, Result, TokenError},
+    limits::layer::Turn,
     store::{self, Id, scripts::Viewer, users::Role},
 };
 
@@ -97,6 +98,9 @@ impl FromRequestParts<App> for User {
             let scopes = parts.extensions.get::<Arc<Scopes>>().cloned().unwrap_or_default();
             scopes.check(&parts.method, path, &granted)?;
         }
+        if let Some(turn) = parts.extensions.get::<Turn>() {
+            turn.seen(&user);
+        }
         Ok(user)
     }
 }
@@ -163,7 +167,7 @@ pub fn is_environment(app: &App, email: &str) -> bool {
 }
 
 /// The token of the one `Bearer` item in the Authorization header (contract/auth-users.md 4.1).
-fn bearer(headers: &HeaderMap) -> Result<&str, TokenError> {
+pub fn bearer(headers: &HeaderMap) -> Result<&str, TokenError> {
     let value = headers.get(header::AUTHORIZATION).ok_or(TokenError::Missing)?;
     let value = value.to_str().map_err(|_| TokenError::Invalid)?;
     let mut bearers = value.split(',').map(str::trim).filter_map(|item| {

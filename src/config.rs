@@ -11,7 +11,12 @@ use std::{
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::auth::passwords::Form;
+use ipnet::IpNet;
+
+use crate::{
+    auth::passwords::Form,
+    limits::{Limit, Limits, address::Proxies},
+};
 
 /// What flags may say before the environment is asked.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -61,6 +66,15 @@ pub struct Config {
     pub environment: Environment,
     /// `CORS_ORIGINS`: comma list of web addresses whose pages may call the API.
     pub cors_origins: Vec<String>,
+    /// `TRUSTED_PROXY_COUNT`: proxies in a row before the server; 0, the default, believes nobody's `X-Forwarded-For`.
+    /// `TE_TRUSTED_PROXIES`: networks that they stand in. Default: this machine and private networks.
+    pub proxies: Proxies,
+    /// `RATE_LIMITING_ENABLED`, `DEFAULT_LIMITS`, `AUTH_LIMITS`, `PASSWORD_RESET_LIMITS`, `USER_CREATION_LIMITS`,
+    /// `EXECUTION_RUN_LIMITS`, `TE_TRUSTED_CLIENTS`; and `INTERNAL_NETWORKS`, `EXECUTION_SUBNET`, `DOCKER_SUBNET`: networks without
+    /// limits, only with `TE_TRUST_INTERNAL_NETWORKS=true`; otherwise `ignored` names them.
+    pub limits: Limits,
+    /// Settings that are set and have no effect, a sentence each.
+    pub ignored: Vec<String>,
     /// `API_ENVIRONMENT_USER`: e-mail of the account that containers of the existing server sign in with; lower case.
     pub environment_user: Option<String>,
     /// `TE_ENVIRONMENT_USER_SUPERADMIN`: the environment account counts as SUPERADMIN, as on the existing server. Default false.
@@ -128,6 +142,8 @@ pub struct Config {
     pub egress_hosts: Option<Vec<String>>,
     /// `MAX_DECOMPRESSED_REQUEST_SIZE`: bytes of an unpacked request body. Default 50 MiB.
     pub max_unpacked_bytes: usize,
+    /// `TE_SILENCE_S`: seconds without a byte of a request after which it ends; however long it takes in all. Default 30.
+    pub silence_s: u64,
     /// `TE_OBJECTS_SHARED`: the folder `objects` of the data folder is on a disk that all nodes share. Default false.
     pub objects_shared: bool,
     /// What the machine's own package tools are told (`PIP_*`, `UV_*`, proxies, certificates) and what finds programs (`PATH`, `HOME`).
@@ -217,6 +233,8 @@ impl Config {
             })
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
+        let (unlimited, ignored) = r.internal();
+        let (trusted_networks, trusted_clients) = r.front_ends();
         let config = Config {
             listen,
             data_dir: flags
@@ -230,6 +248,22 @@ impl Config {
             cors_origins: r
                 .list("CORS_ORIGINS")
                 .unwrap_or_else(|| vec!["http://localhost:3000".into(), "http://localhost:8080".into()]),
+            proxies: Proxies {
+                count: r.number("TRUSTED_PROXY_COUNT", 0, 0..=16),
+                trusted: r.networks("TE_TRUSTED_PROXIES").unwrap_or_else(near),
+            },
+            limits: Limits {
+                enabled: r.switch("RATE_LIMITING_ENABLED", true),
+                default: r.limits("DEFAULT_LIMITS", "100 per minute, 1000 per hour"),
+                auth: r.limits("AUTH_LIMITS", "60 per minute, 600 per hour"),
+                password_reset: r.limits("PASSWORD_RESET_LIMITS", "1 per minute, 3 per hour"),
+                user_creation: r.limits("USER_CREATION_LIMITS", "100 per hour"),
+                execution_run: r.limits("EXECUTION_RUN_LIMITS", "10 per minute, 40 per hour"),
+                unlimited,
+                trusted_networks,
+                trusted_clients,
+            },
+            ignored,
             environment_user: r.text("API_ENVIRONMENT_USER").map(|email| email.to_lowercase()),
             environment_user_superadmin: r.switch("TE_ENVIRONMENT_USER_SUPERADMIN", false),
             coexist: r.choice("TE_COEXIST", None, &[("auto", None), ("on", Some(true)), ("off", Some(false))]),
@@ -277,6 +311,7 @@ impl Config {
             scratch_bytes: r.number("TE_SCRATCH_BYTES", 2 << 30, 1 << 20..=u64::MAX),
             egress_hosts: r.list("TE_EGRESS_HOSTS"),
             max_unpacked_bytes: r.number("MAX_DECOMPRESSED_REQUEST_SIZE", 50 << 20, 1 << 10..=1 << 32),
+            silence_s: r.number("TE_SILENCE_S", 30, 1..=3_600),
             objects_shared: r.switch("TE_OBJECTS_SHARED", false),
             machine,
         };
@@ -287,6 +322,10 @@ impl Config {
             ));
         }
         for origin in &config.cors_origins {
+            let local = ["localhost", "127.0.0.1"].iter().any(|host| origin.contains(host));
+            if local && config.environment == Environment::Prod {
+                r.errors.push(format!("CORS_ORIGINS holds {origin:?}, which is refused with ENVIRONMENT=prod."));
+            }
             if origin == "*" || origin.parse::<axum::http::HeaderValue>().is_err() {
                 r.errors
                     .push(format!("CORS_ORIGINS holds {origin:?}; name each origin, such as https://app.example.org."));
@@ -323,6 +362,12 @@ impl Config {
     pub fn is_postgres(&self) -> bool {
         self.database_url.as_ref().is_some_and(|url| url.expose_secret().starts_with("postgres"))
     }
+}
+
+/// This machine and private networks.
+fn near() -> Vec<IpNet> {
+    let near = ["127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7"];
+    near.iter().filter_map(|network| network.parse().ok()).collect()
 }
 
 struct Reader {
@@ -376,6 +421,58 @@ impl Reader {
                 .filter(|part| !part.is_empty())
                 .collect(),
         )
+    }
+
+    /// Networks such as `10.0.0.0/8`; an address alone is a network of one.
+    fn networks(&mut self, name: &str) -> Option<Vec<IpNet>> {
+        let texts = self.list(name)?;
+        Some(texts.iter().filter_map(|text| self.network(name, text)).collect())
+    }
+
+    fn network(&mut self, name: &str, text: &str) -> Option<IpNet> {
+        let network = text.parse().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from)).ok();
+        if network.is_none() {
+            self.errors.push(format!("{name} holds {text:?}; it must be a network such as 10.0.0.0/8."));
+        }
+        network
+    }
+
+    /// Limits such as `60 per minute, 600 per hour`, the shortest window first.
+    fn limits(&mut self, name: &str, default: &str) -> Vec<Limit> {
+        let text = self.text(name).unwrap_or_else(|| default.to_owned());
+        let mut limits = Vec::new();
+        for part in text.split([',', ';']).map(|part| part.trim_matches([' ', '"', '\'', '[', ']'])) {
+            match Limit::parse(part) {
+                Some(limit) => limits.push(limit),
+                None => self.errors.push(format!("{name} holds {part:?}; it must be a limit such as 60 per minute.")),
+            }
+        }
+        limits.sort_by_key(|limit| limit.seconds());
+        limits
+    }
+
+    /// Front ends that speak for many people: networks, and ids of service clients.
+    fn front_ends(&mut self) -> (Vec<IpNet>, Vec<String>) {
+        let named = self.list("TE_TRUSTED_CLIENTS").unwrap_or_default();
+        let (clients, networks): (Vec<_>, Vec<_>) = named.into_iter().partition(|name| name.starts_with("te_cid_"));
+        let networks = networks.iter().filter_map(|text| self.network("TE_TRUSTED_CLIENTS", text)).collect();
+        (networks, clients)
+    }
+
+    /// Networks of the existing server's settings that nobody limits, by the operator's word; without it, what is ignored.
+    fn internal(&mut self) -> (Vec<IpNet>, Vec<String>) {
+        let trusted = self.switch("TE_TRUST_INTERNAL_NETWORKS", false);
+        let (mut networks, mut ignored) = (Vec::new(), Vec::new());
+        for name in ["INTERNAL_NETWORKS", "EXECUTION_SUBNET", "DOCKER_SUBNET"] {
+            match trusted {
+                true => networks.extend(self.networks(name).unwrap_or_default()),
+                false if self.text(name).is_some() => ignored.push(format!(
+                    "{name} is ignored: nobody is exempt by his address unless TE_TRUST_INTERNAL_NETWORKS=true."
+                )),
+                false => {}
+            }
+        }
+        (networks, ignored)
     }
 
     fn switch(&mut self, name: &str, default: bool) -> bool {

@@ -33,6 +33,8 @@ pub enum Error {
     Weak(&'static str),
     /// 409 with this sentence.
     Conflict(String),
+    /// 408: nothing came of the body for so many seconds.
+    Silent { seconds: u64 },
     /// 413 with this sentence.
     TooLarge(String),
     /// 415.
@@ -164,6 +166,10 @@ impl IntoResponse for Error {
             Error::Forbidden(detail) => plain(StatusCode::FORBIDDEN, &detail, Some("forbidden")),
             Error::Weak(detail) => plain(StatusCode::UNPROCESSABLE_ENTITY, detail, None),
             Error::Conflict(detail) => plain(StatusCode::CONFLICT, &detail, None),
+            Error::Silent { seconds } => {
+                let detail = format!("Nothing came of the body for {seconds} seconds; send the request again.");
+                plain(StatusCode::REQUEST_TIMEOUT, &detail, None)
+            }
             Error::TooLarge(detail) => plain(StatusCode::PAYLOAD_TOO_LARGE, &detail, Some("body_too_large")),
             Error::UnsupportedMediaType(detail) => {
                 plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, &detail, Some("unsupported_media_type"))

@@ -40,6 +40,9 @@ impl Server {
         let db = open_database(&config, &data, migrate).await?;
         let app = App::new(config, db, &data).await?;
         first_account(&app).await?;
+        for sentence in &app.config.ignored {
+            tracing::warn!("{sentence}");
+        }
         Ok(Server { app, data })
     }
 

@@ -10,6 +10,7 @@ pub mod jobs;
 pub mod logs;
 pub mod mail_outbox;
 pub mod password_reset_tokens;
+pub mod rate_limit_events;
 pub mod refresh_tokens;
 pub mod revocations;
 pub mod runs;

@@ -18,6 +18,7 @@ use crate::{
     auth::{User, caller::Caller, lockout, passwords, tokens},
     clock::after,
     error::{Error, Result},
+    limits::layer::Turn,
     store::{self, Id, Tx, refresh_tokens::NewRefreshToken, user_clients::Client},
 };
 
@@ -72,6 +73,7 @@ const REFUSED_AFTER: Duration = Duration::from_millis(400);
 async fn sign_in(
     State(app): State<App>,
     caller: Caller,
+    turn: Turn,
     ClientHeader(client): ClientHeader,
     json::Body(body): json::Body,
 ) -> Result<Json<Session>> {
@@ -82,8 +84,10 @@ async fn sign_in(
         return Err(refused(StatusCode::BAD_REQUEST, "Email and password are required"));
     }
     if let Some(execution) = email.strip_prefix("execution-").and_then(Id::parse) {
+        turn.run(execution)?;
         return sign_in_run(&app, execution, &password).await;
     }
+    turn.account(&email)?;
     let begun = tokio::time::Instant::now();
     let signed_in = sign_in_account(&app, &caller, client.as_ref(), &email.replace('\0', ""), password).await;
     if matches!(signed_in, Err(Error::SignIn { .. } | Error::Locked { .. })) {
@@ -175,12 +179,14 @@ async fn issue_refresh(app: &App, tx: &mut Tx, user: Id, device: &str) -> Result
 async fn refresh(
     State(app): State<App>,
     query: Pairs,
+    turn: Turn,
     ClientHeader(client): ClientHeader,
     json::Body(body): json::Body,
 ) -> Result<Json<Session>> {
     let Some(token) = body.get::<String>("refresh_token").filter(|token| !token.is_empty()) else {
         return Err(refused(StatusCode::BAD_REQUEST, "Refresh token is required"));
     };
+    turn.account(&token)?;
     let token = token.replace('\0', "");
     let stored = tokens::stored(&token);
     let stored = [stored[0].as_str(), stored[1].as_str()];

@@ -22,6 +22,7 @@ use crate::{
     auth::{User, passwords, scopes, tokens},
     clock,
     error::{Error, Result},
+    limits::layer::Turn,
     store::{self, Id, service_clients::ServiceClient},
 };
 
@@ -74,7 +75,7 @@ async fn asked(request: Request, app: &App) -> Result<[Option<String>; 3]> {
 /// Trades a client's id and secret for a token. Public; JSON or a form.
 #[utoipa::path(post, path = "/api/v1/oauth/token", tag = "oauth", security(()), request_body = Object,
     responses((status = 200, body = Token), (status = 400, body = Object), (status = 401, body = Object)))]
-async fn token(State(app): State<App>, request: Request) -> Result<Response> {
+async fn token(State(app): State<App>, turn: Turn, request: Request) -> Result<Response> {
     let [grant, id, secret] = asked(request, &app).await?;
     if grant.as_deref() != Some("client_credentials") {
         let description = "Only grant_type=client_credentials is supported";
@@ -83,6 +84,7 @@ async fn token(State(app): State<App>, request: Request) -> Result<Response> {
     let (Some(id), Some(secret)) = (id.filter(|id| !id.is_empty()), secret.filter(|secret| !secret.is_empty())) else {
         return Ok(refused(StatusCode::BAD_REQUEST, "invalid_request", "client_id and client_secret are required"));
     };
+    turn.account(&id)?;
     let now = app.clock.now();
     let login = store::service_clients::login(&app.db, &id.replace('\0', ""), now).await?;
     let stored = login.as_ref().map(|login| login.client_secret_hash.clone());

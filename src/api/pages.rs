@@ -18,6 +18,7 @@ use crate::{
     app::App,
     auth::Caller,
     error::{Error, Result},
+    limits::layer::Turn,
 };
 
 pub fn routes() -> OpenApiRouter<App> {
@@ -100,9 +101,11 @@ async fn password(State(app): State<App>, query: Pairs) -> Response {
 async fn set_password(
     State(app): State<App>,
     caller: Caller,
+    turn: Turn,
     fields: Result<Form<Fields>, FormRejection>,
 ) -> Result<Response> {
     let fields = read(fields)?;
+    turn.account(field(&fields, "token"))?;
     match recovery::set(&app, &caller, field(&fields, "token"), field(&fields, "password").to_owned()).await {
         Ok(()) => Ok(page(StatusCode::OK, PASSWORD, "<p>Your password is set. You can sign in with it now.</p>")),
         Err(error) => told(PASSWORD, &error).ok_or(error),

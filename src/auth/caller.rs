@@ -8,7 +8,10 @@ use axum::{
 };
 use tower_http::request_id::RequestId;
 
-use crate::store::{Id, audit::NewAudit};
+use crate::{
+    limits::address::Address,
+    store::{Id, audit::NewAudit},
+};
 
 /// Characters of a user agent that are kept.
 const MAX_AGENT: usize = 400;
@@ -25,12 +28,12 @@ pub struct Caller {
 }
 
 impl Caller {
-    pub(super) fn of(parts: &Parts) -> Self {
+    pub fn of(parts: &Parts) -> Self {
         let agent = parts.headers.get(header::USER_AGENT).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
         let id = parts.extensions.get::<RequestId>().and_then(|id| id.header_value().to_str().ok());
         Caller {
             user: None,
-            address: Some(crate::api::peer(parts)),
+            address: parts.extensions.get::<Address>().map(|address| address.ip.to_string()),
             request_id: id.map(str::to_owned),
             user_agent: agent.unwrap_or_default().replace('\0', "").chars().take(MAX_AGENT).collect(),
         }

@@ -48,6 +48,12 @@ impl Scopes {
         Scopes(scopes)
     }
 
+    /// Whether this is a route.
+    pub fn knows(&self, method: &Method, path: &str) -> bool {
+        let method = if method == Method::HEAD { &Method::GET } else { method };
+        self.0.contains_key(&(method.clone(), path.to_owned()))
+    }
+
     /// Whether a client with these scopes may call the route. A route without a declaration opens to no client.
     pub fn check(&self, method: &Method, path: &str, granted: &str) -> Result<()> {
         let method = if method == Method::HEAD { &Method::GET } else { method };

@@ -22,6 +22,9 @@ pub struct Args {
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = Config::from_process(&args.flags)?;
+    for sentence in &config.ignored {
+        line(true, "configuration", sentence);
+    }
     line(true, "configuration", "every setting is right");
     let data = DataDir::visit(&config.data_dir)?;
     line(true, "data folder", &data.path.display().to_string());

@@ -8,6 +8,7 @@ mod health;
 mod matrix;
 mod mend;
 mod oauth;
+mod platform;
 mod scripts;
 mod sessions;
 mod unsubscribe;

@@ -13,6 +13,7 @@ mod clients;
 mod contract;
 mod durability;
 mod engine;
+mod limits;
 mod mail;
 mod migrations;
 mod net;

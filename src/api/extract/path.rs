@@ -50,6 +50,19 @@ impl ScriptPath {
     }
 }
 
+/// `{identifier}`: who is counted, `user:<id>` or `ip:<address>`.
+#[derive(Debug, Clone)]
+pub struct IdentifierPath(pub String);
+
+impl FromRequestParts<App> for IdentifierPath {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self> {
+        let mut params = params(parts).await?;
+        Ok(IdentifierPath(params.remove("identifier").unwrap_or_default().replace('\0', "")))
+    }
+}
+
 async fn params(parts: &mut Parts) -> Result<HashMap<String, String>> {
     let params: RawPathParams = parts.extract().await.map_err(|_| Error::not_found("Not Found"))?;
     Ok(params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())

@@ -12,6 +12,7 @@ use crate::{
     app::App,
     auth::{Caller, passwords, tokens},
     error::{Error, Result},
+    limits::layer::Turn,
     mail::letters::{self, Occasion},
     store::{self, users::Key},
 };
@@ -22,7 +23,8 @@ const ANSWERED_AFTER: Duration = Duration::from_millis(400);
 /// Sends a link to set a new password, if there is such an account. Public; the answer never says whether there is.
 #[utoipa::path(post, path = "/api/v1/user/{user}/recover-password", tag = "users", security(()), params(("user" = String, Path)),
     responses((status = 200, body = Data<Said>)))]
-pub async fn request(State(app): State<App>, caller: Caller, path: UserPath) -> Result<Json<Data<Said>>> {
+pub async fn request(State(app): State<App>, caller: Caller, turn: Turn, path: UserPath) -> Result<Json<Data<Said>>> {
+    turn.account(&path.text)?;
     let begun = tokio::time::Instant::now();
     if let Some(person) = known(&app, &path).await? {
         let now = app.clock.now();
@@ -54,11 +56,17 @@ async fn known(app: &App, path: &UserPath) -> Result<Option<store::users::Profil
 /// Sets a new password by the token of a link. Public. Every session of the account ends, and a lock with it.
 #[utoipa::path(post, path = "/api/v1/user/reset-password", tag = "users", security(()), request_body = Object,
     responses((status = 200, body = Data<Said>), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody), (status = 422, body = ErrorBody)))]
-pub async fn reset(State(app): State<App>, caller: Caller, MaybeJson(body): MaybeJson) -> Result<Json<Data<Said>>> {
+pub async fn reset(
+    State(app): State<App>,
+    caller: Caller,
+    turn: Turn,
+    MaybeJson(body): MaybeJson,
+) -> Result<Json<Data<Said>>> {
     let body = body.filter(|body| !body.is_empty()).ok_or_else(|| Error::invalid("Request body required"))?;
     let text = |name: &str| body.get::<String>(name).filter(|text| !text.is_empty());
     let token = text("token").ok_or_else(|| Error::invalid("Reset token is required"))?;
     let password = text("password").ok_or_else(|| Error::invalid("New password is required"))?;
+    turn.account(&token)?;
     set(&app, &caller, &token, password).await?;
     Ok(data(Said { message: "Password reset successful".into() }))
 }
