@@ -5,6 +5,7 @@ pub mod build_script;
 pub mod chores;
 pub mod run_execution;
 pub mod send_mail;
+pub mod sweep_accounts;
 pub mod sweep_units;
 
 use std::{

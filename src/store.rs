@@ -20,6 +20,7 @@ pub mod scripts;
 pub mod search;
 pub mod service_clients;
 pub mod status_log;
+pub mod sweep;
 pub mod unknown_logins;
 pub mod user_clients;
 pub mod users;

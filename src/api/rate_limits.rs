@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     app::App,
-    auth::{Admin, Superadmin},
+    auth::User,
     clock,
     error::{Error, Result},
     limits::layer::account,
@@ -50,10 +50,15 @@ struct Events {
     total_pages: i64,
 }
 
+fn superadmin(user: &User) -> Result<()> {
+    if user.is_superadmin() { Ok(()) } else { Err(Error::Role("Superadmin access required")) }
+}
+
 /// Limits that have been reached and still hold. SUPERADMIN only.
 #[utoipa::path(get, path = "/api/v1/rate-limit/status", tag = "admin", security(("bearerAuth" = ["account"])),
     responses((status = 200, body = Object), (status = 403, body = super::ErrorBody)))]
-async fn status(State(app): State<App>, _: Superadmin) -> Result<Json<Value>> {
+async fn status(State(app): State<App>, user: User) -> Result<Json<Value>> {
+    superadmin(&user)?;
     let message = "Rate limiting status retrieved successfully";
     if !app.config.limits.enabled {
         let data = json!({"active_limits": [], "enabled": false, "message": "Rate limiting is currently disabled"});
@@ -101,7 +106,10 @@ fn shown(event: &Event) -> Value {
         ("user_id" = Option<String>, Query), ("ip" = Option<String>, Query), ("status" = Option<String>, Query),
         ("filter" = Option<String>, Query), ("sort" = Option<String>, Query)),
     responses((status = 200, body = Events), (status = 400, body = super::ErrorBody), (status = 403, body = super::ErrorBody)))]
-async fn events(State(app): State<App>, _: Admin, query: Pairs) -> Result<Response> {
+async fn events(State(app): State<App>, user: User, query: Pairs) -> Result<Response> {
+    if !user.is_admin() {
+        return Err(Error::Role("Admin or superadmin access required"));
+    }
     let mut search = filter::read(&query, &COLUMNS)?;
     narrow(&mut search, &query, app.clock.now())?;
     let number = |name: &str| query.get(name).and_then(|text| text.trim().parse::<i64>().ok());
@@ -165,7 +173,8 @@ fn ask(search: &mut Search, name: &str, op: Op, value: search::Value) {
 /// Lets everybody in again. SUPERADMIN only.
 #[utoipa::path(post, path = "/api/v1/rate-limit/reset", tag = "admin", security(("bearerAuth" = ["account"])),
     responses((status = 200, body = Said), (status = 403, body = super::ErrorBody)))]
-async fn reset(State(app): State<App>, Superadmin(admin): Superadmin) -> Result<Json<Said>> {
+async fn reset(State(app): State<App>, admin: User) -> Result<Json<Said>> {
+    superadmin(&admin)?;
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
     store::rate_limit_events::end(&mut tx, "", now).await?;
@@ -181,9 +190,10 @@ async fn reset(State(app): State<App>, Superadmin(admin): Superadmin) -> Result<
     responses((status = 200, body = Said), (status = 403, body = super::ErrorBody), (status = 404, body = Object)))]
 async fn reset_one(
     State(app): State<App>,
-    Superadmin(admin): Superadmin,
+    admin: User,
     IdentifierPath(identifier): IdentifierPath,
 ) -> Result<Response> {
+    superadmin(&admin)?;
     let now = app.clock.now();
     let mut names = vec![identifier.clone()];
     if let Some(id) = identifier.strip_prefix("user:").and_then(Id::parse)

@@ -37,18 +37,22 @@ pub struct Subscriptions {
     engagement: bool,
     news: bool,
     system_updates: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<&'static str>,
+}
+
+/// What it is now, and a word about it.
+#[derive(Serialize, utoipa::ToSchema)]
+struct Kept {
+    data: Subscriptions,
+    message: &'static str,
 }
 
 impl Subscriptions {
-    pub fn of(person: &Profile, message: Option<&'static str>) -> Self {
+    pub fn of(person: &Profile) -> Self {
         Subscriptions {
             automated: person.email_notifications_enabled,
             engagement: person.email_subscription_engagement,
             news: person.email_subscription_news,
             system_updates: person.email_subscription_system_updates,
-            message,
         }
     }
 }
@@ -80,17 +84,13 @@ pub async fn set(app: &App, id: Id, switches: Vec<(&'static str, bool)>) -> Resu
 #[utoipa::path(get, path = "/api/v1/unsubscribe", tag = "users", security(()), params(("token" = String, Query)),
     responses((status = 200, body = Data<Subscriptions>), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)))]
 async fn get(State(app): State<App>, query: Pairs) -> Result<Json<Data<Subscriptions>>> {
-    Ok(data(Subscriptions::of(&person(&app, query.get("token")).await?, None)))
+    Ok(data(Subscriptions::of(&person(&app, query.get("token")).await?)))
 }
 
 /// Changes what mails the person of a link gets. Public; the content type does not matter.
 #[utoipa::path(patch, path = "/api/v1/unsubscribe", tag = "users", security(()), params(("token" = String, Query)), request_body = Object,
-    responses((status = 200, body = Data<Subscriptions>), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)))]
-async fn update(
-    State(app): State<App>,
-    query: Pairs,
-    request: axum::extract::Request,
-) -> Result<Json<Data<Subscriptions>>> {
+    responses((status = 200, body = Kept), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)))]
+async fn update(State(app): State<App>, query: Pairs, request: axum::extract::Request) -> Result<Json<Kept>> {
     let person = person(&app, query.get("token")).await?;
     let body = MaybeJson::whatever_type(request, &app).await?.unwrap_or_default();
     let switches: Vec<(&'static str, bool)> =
@@ -99,5 +99,5 @@ async fn update(
         return Err(Error::invalid("No valid subscription fields provided."));
     }
     let changed = set(&app, person.id, switches).await?;
-    Ok(data(Subscriptions::of(&changed, Some("Subscription preferences updated."))))
+    Ok(Json(Kept { data: Subscriptions::of(&changed), message: "Subscription preferences updated." }))
 }

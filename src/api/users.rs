@@ -259,6 +259,11 @@ async fn update(
         let act = act.with(&json!({"from": before.as_str(), "to": role.as_str()}));
         store::audit::insert(&mut tx, &act, now).await?;
     }
+    if !changes.0.is_empty() {
+        let names: Vec<&str> = changes.0.iter().map(|(column, _)| *column).collect();
+        let act = user.caller.did("user.changed", "user", &person.id).with(&json!({"fields": names}));
+        store::audit::insert(&mut tx, &act, now).await?;
+    }
     me::note_consent(&mut changes, now);
     store::users::update(&mut tx, person.id, &changes, now).await?;
     let changed = store::users::profile_within(&mut tx, person.id).await?.ok_or_else(|| path.missing())?;

@@ -47,7 +47,7 @@ pub enum Form {
 /// How long a sign-in waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Bounds how many hashes are computed at once, so that a hundred sign-ins slow nothing else.
+/// Bounds how many hashes are computed at once, on half of the cores, so that a hundred sign-ins slow nothing else.
 #[derive(Debug)]
 pub struct Hasher {
     slots: Semaphore,
@@ -56,7 +56,10 @@ pub struct Hasher {
 
 impl Hasher {
     pub fn new(form: Form) -> Self {
-        Hasher { slots: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)), form }
+        Hasher {
+            slots: Semaphore::new(std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))),
+            form,
+        }
     }
 
     /// Hashes a new password.

@@ -31,6 +31,10 @@ pub async fn request(app: &App, user: &User, id: Id) -> Result<(Execution, Statu
     store::jobs::insert(&mut tx, &job, now).await?;
     let line = Line { level: "INFO".into(), text: "Cancellation requested by user".into(), at: now };
     store::logs::insert(&mut tx, id, &[line]).await?;
+    if user.is_admin() && store::executions::owner(&mut tx, id).await? != Some(user.id) {
+        let act = user.caller.did("execution.cancelled_by_admin", "execution", &id);
+        store::audit::insert(&mut tx, &act, now).await?;
+    }
     let execution =
         store::executions::find_within(&mut tx, id).await?.ok_or_else(|| Error::not_found("Ticket Not Found"))?;
     tx.commit().await?;

@@ -1,4 +1,4 @@
-//! What any worker may do and no engine is needed for: letters. It goes on where no script can run.
+//! What any worker may do and no engine is needed for: letters, and sweeping. It goes on where no script can run.
 
 use std::{
     sync::Arc,
@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use super::{Lease, SEND_MAIL, send_mail};
+use super::{Lease, SEND_MAIL, send_mail, sweep_accounts};
 use crate::{
     app::App,
     clock::after,
@@ -17,6 +17,8 @@ use crate::{
 
 /// Letters that are sent at one time.
 const AT_ONCE: usize = 4;
+/// How often what is of no use is swept.
+const SWEEP: Duration = Duration::from_secs(3_600);
 /// How long it waits for a wake-up before it looks by itself.
 const POLL: Duration = Duration::from_secs(1);
 
@@ -24,10 +26,17 @@ const POLL: Duration = Duration::from_secs(1);
 pub async fn work(app: App) {
     let (worker, driven, room) = (Id::ordered(), TaskTracker::new(), Arc::new(Semaphore::new(AT_ONCE)));
     let mut woken = app.woken();
+    let mut swept: Option<Instant> = None;
     while !app.stop.is_cancelled() {
         woken.mark_unchanged();
         if let Err(error) = round(&app, worker, &driven, &room).await {
             tracing::warn!(error = format!("{error:#}"), "the queue could not be read");
+        }
+        if swept.is_none_or(|at| at.elapsed() >= SWEEP) {
+            swept = Some(Instant::now());
+            if let Err(error) = sweep_accounts::sweep(&app).await {
+                tracing::warn!(error = format!("{error:#}"), "what is of no use could not be swept");
+            }
         }
         tokio::select! {
             _ = woken.changed() => {}

@@ -27,6 +27,8 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         ("welcome.html", include_str!("letters/en/welcome.html")),
         ("recovery.txt", include_str!("letters/en/recovery.txt")),
         ("recovery.html", include_str!("letters/en/recovery.html")),
+        ("password.txt", include_str!("letters/en/password.txt")),
+        ("password.html", include_str!("letters/en/password.html")),
         ("execution.txt", include_str!("letters/en/execution.txt")),
         ("execution.html", include_str!("letters/en/execution.html")),
     ] {
@@ -99,6 +101,22 @@ pub async fn send_password_link(
     };
     mail::post(tx, &letter, now).await?;
     Ok(Some(link))
+}
+
+/// Tells a person that the password was changed: who did not do it hears of it.
+pub async fn password_changed(tx: &mut Tx, person: &store::users::Profile, now: Time) -> Result<()> {
+    let (text, html) = rendered("password", &context! { name => &person.name })?;
+    let event = format!("password:{}", Id::ordered());
+    let letter = NewMail {
+        subject_id: person.id,
+        event: &event,
+        recipient: &person.email,
+        subject: "[trends.earth] Your password was changed",
+        text: &text,
+        html: Some(&html),
+    };
+    mail::post(tx, &letter, now).await?;
+    Ok(())
 }
 
 /// Tells the owner that an execution has ended, if he wants to hear of it: at most once for each.

@@ -181,7 +181,7 @@ pub async fn lock(tx: &mut Tx, id: Id) -> sqlx::Result<Option<Status>> {
     within!(tx, |on| sqlx::query_scalar(text).bind(id).fetch_optional(on).await)
 }
 
-/// Changes the state; `ended` also sets the end and, unless given, full progress. False if somebody was first.
+/// Changes the state. Only a run of ours is dispatched: what somebody says of the other server's is no dispatch. `ended` also sets the end and, unless given, full progress. False if somebody was first.
 pub async fn set_status(
     tx: &mut Tx,
     id: Id,
@@ -194,7 +194,9 @@ pub async fn set_status(
     let dispatched = (to == Status::Ready).then_some(now);
     within!(tx, |on| sqlx::query(
         "UPDATE execution SET status = $3, end_date = COALESCE($4, end_date), progress = COALESCE($5, progress),
-             dispatched_at = COALESCE(dispatched_at, $6) WHERE id = $1 AND status = $2"
+             dispatched_at = COALESCE(dispatched_at,
+                 CASE WHEN EXISTS (SELECT 1 FROM execution_run r WHERE r.execution_id = execution.id) THEN $6 END)
+         WHERE id = $1 AND status = $2"
     )
     .bind(id)
     .bind(from)
@@ -276,6 +278,15 @@ pub async fn waiting(tx: &mut Tx, user: Id) -> sqlx::Result<i64> {
     .fetch_one(on)
     .await
     })
+}
+
+/// Whose execution it is.
+pub async fn owner(tx: &mut Tx, id: Id) -> sqlx::Result<Option<Id>> {
+    let row: Option<Option<Id>> = within!(tx, |on| sqlx::query_scalar("SELECT user_id FROM execution WHERE id = $1")
+        .bind(id)
+        .fetch_optional(on)
+        .await)?;
+    Ok(row.flatten())
 }
 
 /// State and progress of an execution, for the readers of live streams.

@@ -1,7 +1,7 @@
 //! Table `mail_outbox`: letters that are to be sent, and that were. Their words go once they are sent: they may hold a link.
 
 use super::{Db, Id, Time, Tx};
-use crate::{reading, within, writing};
+use crate::{reading, within};
 
 /// A letter to be written. There is one at most for each event of a subject.
 pub struct NewMail<'a> {
@@ -120,13 +120,4 @@ pub async fn ended(tx: &mut Tx, execution: Id) -> sqlx::Result<Option<Ended>> {
     .bind(execution)
     .fetch_optional(on)
     .await)
-}
-
-/// Forgets letters that were sent or given up before then.
-pub async fn sweep(db: &Db, before: Time) -> sqlx::Result<u64> {
-    writing!(db, |on| sqlx::query("DELETE FROM mail_outbox WHERE next_at IS NULL AND created_at < $1")
-        .bind(before)
-        .execute(on)
-        .await
-        .map(|r| r.rows_affected()))
 }

@@ -68,12 +68,15 @@ pub const COLUMNS: [Column; 10] = [
     Column::new("ip_address", "e.ip_address", Kind::Text),
 ];
 
+/// Notes a refusal; of one caller at one endpoint the first one within a window.
 pub async fn insert(db: &Db, new: &NewEvent, now: Time) -> sqlx::Result<()> {
     writing!(db, |on| {
         sqlx::query(
         "INSERT INTO rate_limit_event (id, occurred_at, expires_at, user_id, user_role, user_email, rate_limit_type, endpoint,
              method, limit_definition, limit_count, time_window_seconds, limit_key, ip_address, user_agent)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15
+         WHERE NOT EXISTS (SELECT 1 FROM rate_limit_event WHERE expires_at > $2 AND endpoint = $8
+             AND (limit_key = $13 OR user_id = $4 OR ($4 IS NULL AND ip_address = $14)))"
     )
     .bind(Id::random())
     .bind(now)

@@ -71,12 +71,12 @@ pub async fn upsert(tx: &mut Tx, user: Id, client: &Client, now: Time) -> sqlx::
     })
 }
 
-/// The programs of a person, the one seen last first.
+/// The programs of a person, in the order in which they were first seen.
 pub async fn list(db: &Db, user: Id) -> sqlx::Result<Vec<UserClient>> {
     reading!(db, |on| {
         sqlx::query_as(
         "SELECT id, user_id, client_type, client_version, os, qgis_version, language, extra_metadata, last_seen_at, created_at
-         FROM user_client_metadata WHERE user_id = $1 ORDER BY last_seen_at DESC, client_type"
+         FROM user_client_metadata WHERE user_id = $1 ORDER BY created_at, client_type"
     )
     .bind(user)
     .fetch_all(on)

@@ -178,7 +178,7 @@ async fn events_are_for_administrators_and_can_be_narrowed() {
     ann.get("/api/v1/user/me").await.expect(200);
     ann.get("/api/v1/user/me").await.refused(429, REFUSED);
     until("the refusal is written down", async || server.rows("rate_limit_event").await == 1).await;
-    ann.get("/api/v1/rate-limit/events").await.refused(403, "Forbidden");
+    ann.get("/api/v1/rate-limit/events").await.refused(403, "Admin or superadmin access required");
     boss.get("/api/v1/rate-limit/status").await.refused(403, "Forbidden");
     let list = async |query: &str| boss.get(&format!("/api/v1/rate-limit/events?{query}")).await.expect(200);
     let all = list("").await;

@@ -63,7 +63,7 @@ async fn whoever_registers_gets_a_link_and_sets_a_password_without_any_web_appli
     // What opened the account is kept nowhere in clear.
     let (text, stored): (String, String) = {
         let rows: Vec<(String, String)> = trends_earth::reading!(&server.app.db, |on| sqlx::query_as(
-            "SELECT (SELECT text FROM mail_outbox LIMIT 1), (SELECT token FROM password_reset_token LIMIT 1)"
+            "SELECT (SELECT text FROM mail_outbox WHERE event LIKE 'welcome:%'), (SELECT token FROM password_reset_token LIMIT 1)"
         )
         .fetch_all(on)
         .await)

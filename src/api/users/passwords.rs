@@ -15,6 +15,7 @@ use crate::{
     app::App,
     auth::{self, Admin, User, passwords},
     error::{Error, Result},
+    mail::letters,
     store::{
         self, Id,
         users::{Profile, Role},
@@ -33,8 +34,11 @@ async fn replace(app: &App, by: &User, id: Id, password: String) -> Result<Profi
     store::refresh_tokens::revoke_all(&mut tx, id).await?;
     store::audit::insert(&mut tx, &by.caller.did("user.password_changed", "user", &id), now).await?;
     let profile = store::users::profile_within(&mut tx, id).await?;
+    let profile = profile.ok_or_else(|| Error::not_found(format!("User with id {id} does not exist")))?;
+    letters::password_changed(&mut tx, &profile, now).await?;
     tx.commit().await?;
-    profile.ok_or_else(|| Error::not_found(format!("User with id {id} does not exist")))
+    app.wake();
+    Ok(profile)
 }
 
 /// Changes the own password. Every session ends; the answer's header `X-TE-Access-Token` holds a token to go on with.

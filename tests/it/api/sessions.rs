@@ -47,7 +47,7 @@ async fn what_people_work_with_is_noted_and_counted() {
     sign_in("bob", b"type=qgis_plugin; version=2.2.4; lang=fr").await;
     let list = ada.get("/api/v1/user/me/clients").await.data(200);
     assert_eq!(list.as_array().unwrap().len(), 2);
-    let plugin = &list[1];
+    let plugin = &list[0];
     assert_eq!(
         (&plugin["client_version"], &plugin["qgis_version"], &plugin["os"]),
         (&json!("2.2.5"), &json!("3.34.0"), &json!("Fenêtres"))

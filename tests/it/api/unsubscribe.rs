@@ -20,12 +20,13 @@ async fn a_link_of_a_mail_opens_the_switches_and_nothing_else() {
         assert_eq!((&before["automated"], &before["system_updates"]), (&json!(true), &json!(true)));
         let body = r#"{"automated": false, "news": true, "engagement": "yes"}"#;
         let request = server.anonymous().request(reqwest::Method::PATCH, &path).body(body);
-        let after = server.anonymous().send(request).await.data(200);
+        let answer = server.anonymous().send(request).await.expect(200);
+        let after = &answer["data"];
         assert_eq!(
             (&after["automated"], &after["news"], &after["engagement"]),
             (&json!(false), &json!(true), &json!(false))
         );
-        assert_eq!(after["message"], "Subscription preferences updated.");
+        assert_eq!(answer["message"], "Subscription preferences updated.");
         server.anonymous().with_token(link.to_owned()).get("/api/v1/user/me").await.expect(401);
         let page = server.anonymous().get(&format!("/unsubscribe?token={link}")).await;
         assert!(page.status == 200 && String::from_utf8(page.bytes).unwrap().contains("name=\"news\" checked"));
