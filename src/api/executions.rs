@@ -7,7 +7,7 @@ mod run;
 use axum::{
     Json,
     extract::State,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -16,7 +16,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Data, Page, data,
-    extract::{page::Asked, path::ExecutionPath, query::Pairs},
+    extract::{filter, page::Asked, path::ExecutionPath, query::Pairs},
     value, words,
 };
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
     clock,
     error::{Error, Result},
     execution::{cancel, queue, status::Status},
-    store::{self, Id, executions::Execution, executions::Wanted, script_logs::After, users::Profile},
+    store::{self, Id, executions::Execution, executions::Wanted, script_logs::After, search::Column, users::Profile},
 };
 
 pub fn routes() -> OpenApiRouter<App> {
@@ -218,7 +218,15 @@ fn uuid(query: &Pairs, key: &str) -> Result<Option<Id>> {
     }
 }
 
-fn wanted(query: &Pairs, shown: &Shown<'_>, asked: Option<Asked>) -> Result<Wanted> {
+fn wanted(app: &App, user: &User, query: &Pairs, shown: &Shown<'_>, asked: Option<Asked>) -> Result<Wanted> {
+    let columns: Vec<Column> = store::executions::SEARCHABLE.into_iter().chain([store::executions::DURATION]).collect();
+    let mut search = filter::read(query, &columns)?;
+    filter::check_people(&search, user)?;
+    // A duration is shown and sorted by, and no filter knows it.
+    search.filter.retain_mut(|group| {
+        group.retain(|clause| clause.column != store::executions::DURATION);
+        !group.is_empty()
+    });
     let changed_since = match query.get("updated_at").filter(|text| !text.is_empty()) {
         None => None,
         Some(text) => Some(clock::parse(text).ok_or_else(|| {
@@ -234,6 +242,8 @@ fn wanted(query: &Pairs, shown: &Shown<'_>, asked: Option<Asked>) -> Result<Want
         without_params: shown.without_params,
         without_results: shown.without_results,
         page: asked.map_or((UNPAGED, 0), Asked::window),
+        search,
+        now: app.clock.now(),
     })
 }
 
@@ -253,13 +263,10 @@ pub(super) async fn of_script(app: &App, user: &User, script: Id) -> Result<Vec<
     Ok(views)
 }
 
-async fn answer(
-    app: &App,
-    user: &User,
-    wanted: Wanted,
-    shown: &Shown<'_>,
-    asked: Option<Asked>,
-) -> Result<Json<Data<Vec<ExecutionView>>>> {
+/// A list, and a header that names what was ignored of its filter.
+type Found = (HeaderMap, Json<Data<Vec<ExecutionView>>>);
+
+async fn answer(app: &App, user: &User, wanted: Wanted, shown: &Shown<'_>, asked: Option<Asked>) -> Result<Found> {
     let rows = store::executions::list(&app.db, &wanted).await?;
     let mut views = Vec::with_capacity(rows.len());
     for row in rows {
@@ -273,18 +280,18 @@ async fn answer(
         }),
         None => None,
     };
-    Ok(Json(Data { data: views, page }))
+    Ok((filter::headers(&wanted.search), Json(Data { data: views, page })))
 }
 
 /// Executions: all for administrators, else the caller's own. Open ones first, then the newest end.
 #[utoipa::path(get, path = "/api/v1/execution", tag = "executions", security(("bearerAuth" = ["execution:read"])),
     params(("page" = Option<i64>, Query), ("per_page" = Option<i64>, Query), ("include" = Option<String>, Query), ("exclude" = Option<String>, Query),
-        ("script_id" = Option<String>, Query), ("user_id" = Option<String>, Query), ("status" = Option<String>, Query), ("updated_at" = Option<String>, Query)),
+        ("filter" = Option<String>, Query), ("sort" = Option<String>, Query), ("script_id" = Option<String>, Query), ("user_id" = Option<String>, Query), ("status" = Option<String>, Query), ("updated_at" = Option<String>, Query)),
     responses((status = 200, body = Data<Vec<ExecutionView>>), (status = 401, body = super::ErrorBody)))]
-async fn list(State(app): State<App>, user: User, query: Pairs) -> Result<Json<Data<Vec<ExecutionView>>>> {
+async fn list(State(app): State<App>, user: User, query: Pairs) -> Result<Found> {
     let shown = Shown::read(&query, false);
     let asked = Asked::read(query.get("page"), query.get("per_page"));
-    let mut wanted = wanted(&query, &shown, asked)?;
+    let mut wanted = wanted(&app, &user, &query, &shown, asked)?;
     wanted.user = if user.is_admin() { uuid(&query, "user_id")? } else { Some(user.id) };
     if let Some(text) = query.get("status").filter(|text| !text.is_empty()) {
         match text.to_uppercase().parse() {
@@ -292,7 +299,7 @@ async fn list(State(app): State<App>, user: User, query: Pairs) -> Result<Json<D
             // No execution is in a state that does not exist.
             Err(()) => {
                 let page = asked.map(|asked| Page { page: asked.page, per_page: asked.per_page, total: 0 });
-                return Ok(Json(Data { data: Vec::new(), page }));
+                return Ok((filter::headers(&wanted.search), Json(Data { data: Vec::new(), page })));
             }
         }
     }
@@ -302,12 +309,12 @@ async fn list(State(app): State<App>, user: User, query: Pairs) -> Result<Json<D
 /// The caller's own executions, for administrators too.
 #[utoipa::path(get, path = "/api/v1/execution/user", tag = "executions", security(("bearerAuth" = ["execution:read"])),
     params(("page" = Option<i64>, Query), ("per_page" = Option<i64>, Query), ("include" = Option<String>, Query), ("exclude" = Option<String>, Query),
-        ("script_id" = Option<String>, Query), ("updated_at" = Option<String>, Query)),
+        ("filter" = Option<String>, Query), ("sort" = Option<String>, Query), ("script_id" = Option<String>, Query), ("updated_at" = Option<String>, Query)),
     responses((status = 200, body = Data<Vec<ExecutionView>>), (status = 401, body = super::ErrorBody)))]
-async fn list_own(State(app): State<App>, user: User, query: Pairs) -> Result<Json<Data<Vec<ExecutionView>>>> {
+async fn list_own(State(app): State<App>, user: User, query: Pairs) -> Result<Found> {
     let shown = Shown::read(&query, false);
     let asked = Asked::read(query.get("page"), query.get("per_page"));
-    let mut wanted = wanted(&query, &shown, asked)?;
+    let mut wanted = wanted(&app, &user, &query, &shown, asked)?;
     wanted.user = Some(user.id);
     answer(&app, &user, wanted, &shown, asked).await
 }

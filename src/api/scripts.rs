@@ -6,7 +6,7 @@ mod upload;
 use axum::{
     Json,
     extract::State,
-    http::{HeaderValue, header},
+    http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Data, Page, data,
-    extract::{page::Asked, path::ScriptPath, query::Pairs},
+    extract::{filter, page::Asked, path::ScriptPath, query::Pairs},
     value, words,
 };
 use crate::{
@@ -154,17 +154,20 @@ async fn find(app: &App, user: &User, path: &ScriptPath) -> Result<Script> {
 
 /// Scripts that the caller may see, newest first. Unpaged unless `page` or `per_page` is there.
 #[utoipa::path(get, path = "/api/v1/script", tag = "scripts", security(("bearerAuth" = ["script:read"])),
-    params(("include" = Option<String>, Query), ("exclude" = Option<String>, Query), ("page" = Option<i64>, Query), ("per_page" = Option<i64>, Query)),
+    params(("include" = Option<String>, Query), ("exclude" = Option<String>, Query), ("page" = Option<i64>, Query), ("per_page" = Option<i64>, Query),
+        ("filter" = Option<String>, Query), ("sort" = Option<String>, Query)),
     responses((status = 200, body = Data<Vec<ScriptView>>), (status = 401, body = super::ErrorBody)))]
 async fn list(
     State(app): State<App>,
     user: User,
     query: Pairs,
     headers: axum::http::HeaderMap,
-) -> Result<Json<Data<Vec<Value>>>> {
+) -> Result<(HeaderMap, Json<Data<Vec<Value>>>)> {
     let viewer = user.viewer();
+    let search = filter::read(&query, &store::scripts::SEARCHABLE)?;
+    filter::check_people(&search, &user)?;
     let asked = Asked::read(query.get("page"), query.get("per_page"));
-    let scripts = store::scripts::list(&app.db, &viewer, asked.map(Asked::window)).await?;
+    let scripts = store::scripts::list(&app.db, &viewer, &search, asked.map(Asked::window)).await?;
     let plugin = is_plugin(&headers);
     let mut views = Vec::with_capacity(scripts.len());
     for script in &scripts {
@@ -174,11 +177,11 @@ async fn list(
         Some(asked) => Some(Page {
             page: asked.page,
             per_page: asked.per_page,
-            total: store::scripts::count(&app.db, &viewer).await?,
+            total: store::scripts::count(&app.db, &viewer, &search).await?,
         }),
         None => None,
     };
-    Ok(Json(Data { data: views, page }))
+    Ok((filter::headers(&search), Json(Data { data: views, page })))
 }
 
 /// One script, by id or slug.

@@ -134,6 +134,14 @@ impl Db {
         }
     }
 
+    /// An expression of how long it is between two times, for sorting.
+    pub fn between(&self, from: &str, to: &str) -> String {
+        match self {
+            Db::Sqlite { .. } => format!("(julianday({to}) - julianday({from}))"),
+            Db::Postgres(_) => format!("({to} - {from})"),
+        }
+    }
+
     /// The operator of patterns in any case.
     pub fn like(&self) -> &'static str {
         match self {

@@ -2,7 +2,7 @@
 
 use super::{
     Db, Id, Json, Time, Tx,
-    search::{Value, placeholders},
+    search::{Column, Kind, Search, Value, placeholders},
 };
 use crate::{bind_values, execution::status::Status, reading, within, writing};
 
@@ -38,7 +38,27 @@ pub struct Wanted {
     pub without_results: bool,
     /// (limit, offset)
     pub page: (i64, i64),
+    pub search: Search,
+    /// Until when a run that goes on has lasted, for a sort by duration.
+    pub now: Time,
 }
+
+/// What lists of executions can be filtered and sorted by (contract/scripts-executions.md 0.2).
+pub const SEARCHABLE: [Column; 10] = [
+    Column::new("id", "e.id", Kind::Id),
+    Column::new("status", "e.status", Kind::Text),
+    Column::new("progress", "e.progress", Kind::Number),
+    Column::new("start_date", "e.start_date", Kind::Time),
+    Column::new("end_date", "e.end_date", Kind::Time),
+    Column::new("script_id", "e.script_id", Kind::Id),
+    Column::new("script_name", "(SELECT s.name FROM script s WHERE s.id = e.script_id)", Kind::Text),
+    Column::new("user_id", "e.user_id", Kind::Id),
+    Column::new("user_name", r#"(SELECT u.name FROM "user" u WHERE u.id = e.user_id)"#, Kind::Text),
+    Column::new("user_email", r#"(SELECT u.email FROM "user" u WHERE u.id = e.user_id)"#, Kind::Text),
+];
+
+/// What they can be sorted by besides.
+pub const DURATION: Column = Column::new("duration", ":duration", Kind::Number);
 
 /// A new execution.
 pub struct NewExecution<'a> {
@@ -85,8 +105,22 @@ impl Wanted {
         text
     }
 
+    /// `ORDER BY …`; a duration is counted to its end, or to now.
+    fn order(&self, db: &Db) -> String {
+        if self.search.sort.is_empty() {
+            return ORDER.to_owned();
+        }
+        let now = self.now.format("'%Y-%m-%d %H:%M:%S%.6f'");
+        let duration = db.between("e.start_date", &format!("COALESCE(e.end_date, {now})"));
+        self.search.order(db, "e.start_date DESC, e.id", "").replace(DURATION.sql, &duration)
+    }
+
     fn is_unfiltered(&self) -> bool {
-        self.user.is_none() && self.script.is_none() && self.status.is_none() && self.changed_since.is_none()
+        self.search.filter.is_empty()
+            && self.user.is_none()
+            && self.script.is_none()
+            && self.status.is_none()
+            && self.changed_since.is_none()
     }
 }
 
@@ -104,17 +138,17 @@ pub async fn find_within(tx: &mut Tx, id: Id) -> sqlx::Result<Option<Execution>>
 
 pub async fn list(db: &Db, wanted: &Wanted) -> sqlx::Result<Vec<Execution>> {
     let columns = columns(!wanted.without_params, !wanted.without_results);
-    let text =
-        sqlx::AssertSqlSafe(format!("SELECT {columns} {JOINED} {} {ORDER} LIMIT $5 OFFSET $6", wanted.conditions()));
-    reading!(db, |on| sqlx::query_as(text)
-        .bind(wanted.user)
-        .bind(wanted.script)
-        .bind(wanted.status)
-        .bind(wanted.changed_since)
-        .bind(wanted.page.0)
-        .bind(wanted.page.1)
-        .fetch_all(on)
-        .await)
+    let (condition, values) = wanted.search.condition(db, 7);
+    let text = sqlx::AssertSqlSafe(format!(
+        "SELECT {columns} {JOINED} {} AND {condition} {} LIMIT $5 OFFSET $6",
+        wanted.conditions(),
+        wanted.order(db)
+    ));
+    reading!(db, |on| {
+        let query = sqlx::query_as(text).bind(wanted.user).bind(wanted.script).bind(wanted.status);
+        let query = query.bind(wanted.changed_since).bind(wanted.page.0).bind(wanted.page.1);
+        bind_values!(query, values).fetch_all(on).await
+    })
 }
 
 /// The newest executions of each of these people.
@@ -147,17 +181,15 @@ pub async fn count(db: &Db, wanted: &Wanted) -> sqlx::Result<i64> {
         };
         return Ok(all.unwrap_or(0) - hidden);
     }
+    let (condition, values) = wanted.search.condition(db, 5);
     let text = sqlx::AssertSqlSafe(format!(
-        "SELECT count(*) FROM execution e LEFT JOIN execution_flag f ON f.execution_id = e.id {}",
+        "SELECT count(*) FROM execution e LEFT JOIN execution_flag f ON f.execution_id = e.id {} AND {condition}",
         wanted.conditions()
     ));
-    reading!(db, |on| sqlx::query_scalar(text)
-        .bind(wanted.user)
-        .bind(wanted.script)
-        .bind(wanted.status)
-        .bind(wanted.changed_since)
-        .fetch_one(on)
-        .await)
+    reading!(db, |on| {
+        let query = sqlx::query_scalar(text).bind(wanted.user).bind(wanted.script).bind(wanted.status);
+        bind_values!(query.bind(wanted.changed_since), values).fetch_one(on).await
+    })
 }
 
 pub async fn insert(tx: &mut Tx, new: &NewExecution<'_>, now: Time) -> sqlx::Result<()> {

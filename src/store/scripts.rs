@@ -2,7 +2,7 @@
 
 use super::{
     Db, Id, Time, Tx,
-    search::{Value, placeholders},
+    search::{Column, Kind, Search, Value, placeholders},
 };
 use crate::{bind_values, reading, within};
 
@@ -122,20 +122,34 @@ pub async fn get_within(tx: &mut Tx, id: Id) -> sqlx::Result<Option<Script>> {
     within!(tx, |on| sqlx::query_as(sql(text)).bind(id).fetch_optional(on).await)
 }
 
-/// Scripts that the viewer may see, newest first; `page` is (limit, offset).
-pub async fn list(db: &Db, viewer: &Viewer, page: Option<(i64, i64)>) -> sqlx::Result<Vec<Script>> {
+/// What lists of scripts can be filtered and sorted by (contract/scripts-executions.md 0.2).
+pub const SEARCHABLE: [Column; 13] = [
+    Column::new("id", "id", Kind::Id),
+    Column::new("name", "name", Kind::Text),
+    Column::new("slug", "slug", Kind::Text),
+    Column::new("status", "status", Kind::Text),
+    Column::new("public", "public", Kind::Flag),
+    Column::new("restricted", "restricted", Kind::Flag),
+    Column::new("created_at", "created_at", Kind::Time),
+    Column::new("updated_at", "updated_at", Kind::Time),
+    Column::new("environment", "environment", Kind::Text),
+    Column::new("environment_version", "environment_version", Kind::Text),
+    Column::new("user_id", "user_id", Kind::Id),
+    Column::new("user_name", r#"(SELECT u.name FROM "user" u WHERE u.id = script.user_id)"#, Kind::Text),
+    Column::new("user_email", r#"(SELECT u.email FROM "user" u WHERE u.id = script.user_id)"#, Kind::Text),
+];
+
+/// Scripts that the viewer may see and a search finds, newest first if it does not say; `page` is (limit, offset).
+pub async fn list(db: &Db, viewer: &Viewer, search: &Search, page: Option<(i64, i64)>) -> sqlx::Result<Vec<Script>> {
     let (all, id, role, user) = viewer.binds();
     let (limit, offset) = page.unwrap_or((i64::MAX, 0));
-    let text = format!("SELECT {COLUMNS} FROM script WHERE {VISIBLE} ORDER BY created_at DESC, id LIMIT $5 OFFSET $6");
-    reading!(db, |on| sqlx::query_as(sql(text))
-        .bind(all)
-        .bind(id)
-        .bind(role)
-        .bind(user)
-        .bind(limit)
-        .bind(offset)
-        .fetch_all(on)
-        .await)
+    let (condition, values) = search.condition(db, 7);
+    let order = search.order(db, "id", "created_at DESC, id");
+    let text = format!("SELECT {COLUMNS} FROM script WHERE {VISIBLE} AND {condition} {order} LIMIT $5 OFFSET $6");
+    reading!(db, |on| {
+        let query = sqlx::query_as(sql(text)).bind(all).bind(id).bind(role).bind(user).bind(limit).bind(offset);
+        bind_values!(query, values).fetch_all(on).await
+    })
 }
 
 /// The newest scripts of each of these people, in the order of their making.
@@ -149,10 +163,15 @@ pub async fn newest_of(db: &Db, owners: &[Id], each: i64) -> sqlx::Result<Vec<Sc
     reading!(db, |on| bind_values!(sqlx::query_as(sql(text)).bind(each), values).fetch_all(on).await)
 }
 
-pub async fn count(db: &Db, viewer: &Viewer) -> sqlx::Result<i64> {
+/// How many scripts the viewer may see and a search finds.
+pub async fn count(db: &Db, viewer: &Viewer, search: &Search) -> sqlx::Result<i64> {
     let (all, id, role, user) = viewer.binds();
-    let text = format!("SELECT count(*) FROM script WHERE {VISIBLE}");
-    reading!(db, |on| sqlx::query_scalar(sql(text)).bind(all).bind(id).bind(role).bind(user).fetch_one(on).await)
+    let (condition, values) = search.condition(db, 5);
+    let text = format!("SELECT count(*) FROM script WHERE {VISIBLE} AND {condition}");
+    reading!(db, |on| {
+        let query = sqlx::query_scalar(sql(text)).bind(all).bind(id).bind(role).bind(user);
+        bind_values!(query, values).fetch_one(on).await
+    })
 }
 
 /// A new script, PENDING until it is built. False if the slug is taken.

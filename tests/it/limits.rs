@@ -179,7 +179,7 @@ async fn events_are_for_administrators_and_can_be_narrowed() {
     ann.get("/api/v1/user/me").await.refused(429, REFUSED);
     until("the refusal is written down", async || server.rows("rate_limit_event").await == 1).await;
     ann.get("/api/v1/rate-limit/events").await.refused(403, "Admin or superadmin access required");
-    boss.get("/api/v1/rate-limit/status").await.refused(403, "Forbidden");
+    boss.get("/api/v1/rate-limit/status").await.refused(403, "Superadmin access required");
     let list = async |query: &str| boss.get(&format!("/api/v1/rate-limit/events?{query}")).await.expect(200);
     let all = list("").await;
     assert_eq!((&all["total"], &all["total_pages"], &all["per_page"]), (&json!(1), &json!(1), &json!(100)));

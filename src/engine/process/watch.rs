@@ -23,6 +23,8 @@ pub const TICK: Duration = Duration::from_millis(100);
 const COUNT_EVERY: Duration = Duration::from_millis(250);
 /// How often the scratch folder is measured.
 const MEASURE_EVERY: Duration = Duration::from_secs(2);
+/// Measures, one after the other, at which files may be on their way through a socket.
+const IN_FLIGHT_MEASURES: u32 = 5;
 /// Bytes on a full disk that nobody is ended for.
 const INNOCENT_BYTES: u64 = 64 << 20;
 /// Looks without a word of the first process after which a unit is ended: it tells every tenth of a second.
@@ -52,6 +54,8 @@ pub struct Watch {
     counted: Counted,
     last_count: Instant,
     last_measure: Instant,
+    /// Measures, one after the other, at which files were in flight.
+    in_flight: u32,
     measuring: Option<JoinHandle<Result<Held, String>>>,
     scratch: Scratch,
     /// What the last measure found, and what was free on the disk when it began, and when the unit did.
@@ -80,6 +84,7 @@ impl Watch {
             last_count: now,
             last_measure: now,
             measuring: None,
+            in_flight: 0,
             held: Held::default(),
             free_at_measure: None,
             free_at_start: scratch.free(),
@@ -155,10 +160,12 @@ impl Watch {
             self.last_measure = now;
             match measuring.await {
                 Ok(Ok(held)) => {
-                    // Who passes files on has them there for a moment, and not at two measures.
-                    let hidden = held.in_flight && self.held.in_flight;
+                    // Who passes files on has them there for a moment, and not at two measures. What the disk has lost is
+                    // hidden by others who give some back; then the time tells.
+                    self.in_flight = if held.in_flight { self.in_flight + 1 } else { 0 };
                     self.held = held;
-                    if hidden && lost(self.free_at_start, free) > self.spec.limits.scratch_bytes {
+                    let much = lost(self.free_at_start, free) > self.spec.limits.scratch_bytes;
+                    if self.in_flight > IN_FLIGHT_MEASURES || (self.in_flight > 1 && much) {
                         return Some(Cause::Broke(HIDDEN.to_owned()));
                     }
                 }
