@@ -36,6 +36,8 @@ struct State {
     number: u64,
     tried: Option<Instant>,
     warned: Option<Instant>,
+    /// Whether the log says last that it is away.
+    told: bool,
 }
 
 /// Redis did not answer, or not what was asked.
@@ -109,6 +111,9 @@ impl Redis {
         };
         let mut state = self.state();
         state.number += 1;
+        if std::mem::take(&mut state.told) {
+            tracing::info!("Redis answers again");
+        }
         state.connection = Some(connection.clone());
         Ok((state.number, connection))
     }
@@ -136,6 +141,7 @@ impl State {
     fn warn(&mut self, error: &dyn fmt::Display) -> Away {
         if self.warned.is_none_or(|warned| warned.elapsed() >= WARNINGS) {
             self.warned = Some(Instant::now());
+            self.told = true;
             tracing::warn!(error = %error, "Redis is away; this node does without it");
         }
         Away

@@ -12,8 +12,8 @@ use crate::{
     store::Id,
 };
 
-/// How long a request waits for its count.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How long a request waits for a count; the first that does not come in time is the last one that is waited for.
+const PATIENCE: Duration = Duration::from_millis(200);
 /// How long a reset waits for each of its steps.
 const LONG_PATIENCE: Duration = Duration::from_secs(2);
 /// What keys begin with in Redis, before `LIMITER/`, as those of the existing server do.

@@ -125,6 +125,7 @@ async fn redis_that_goes_away_or_hangs_refuses_nobody_and_delays_nobody() {
         !redis.ask::<Vec<String>>(&["KEYS", "LIMITS:*"]).await.is_empty()
     })
     .await;
+    assert!(first.log().contains("Redis answers again"), "{}", first.log());
     redis.hang();
     let mut slowest = Duration::ZERO;
     for _ in 0..20 {
@@ -133,7 +134,8 @@ async fn redis_that_goes_away_or_hangs_refuses_nobody_and_delays_nobody() {
         slowest = slowest.max(begun.elapsed());
     }
     println!("slowest while Redis hangs: {slowest:?}");
-    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    // 200 ms, and what a busy machine adds.
+    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
     let warnings = first.log().lines().filter(|line| line.contains("Redis is away")).count();
     assert_eq!(warnings, 1, "{}", first.log());
     drop(second);

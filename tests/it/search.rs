@@ -25,8 +25,11 @@ fn lower(text: &str) -> String {
     text.to_ascii_lowercase()
 }
 
+/// Whether a person fits.
+type Fits = Box<dyn Fn(&Person) -> bool>;
+
 /// One comparison: its words, and whether a person fits.
-fn clause(random: &mut Random) -> (String, Box<dyn Fn(&Person) -> bool>) {
+fn clause(random: &mut Random) -> (String, Fits) {
     let ops = ["=", "!=", ">=", "<=", ">", "<"];
     let op = ops[usize::try_from(random.below(6)).unwrap()];
     let judge = move |ordering: Ordering| match op {
@@ -136,7 +139,7 @@ async fn filters_and_sorts_find_what_a_plain_evaluation_finds() {
         .await;
     for _ in 0..120 {
         let mut words = vec!["email like '%@x.org'".to_owned()];
-        let mut groups: Vec<Vec<Box<dyn Fn(&Person) -> bool>>> = Vec::new();
+        let mut groups: Vec<Vec<Fits>> = Vec::new();
         for _ in 0..random.below(3) {
             let (text, fits) = clause(&mut random);
             if random.below(2) == 0 {
