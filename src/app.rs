@@ -15,14 +15,16 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     api::tails::Tails,
     auth::{
+        blocklist::Blocklist,
         passwords::{Form, Hasher},
         tokens::Tokens,
     },
     clock::Clock,
     config::Config,
-    limits::memory::Memory,
+    limits::{Storage, counters::Counters},
     mail::{self, Mailer},
     objects::Objects,
+    redis::Redis,
     store::{Db, Id},
 };
 
@@ -39,8 +41,10 @@ pub struct Inner {
     pub tokens: Tokens,
     pub hasher: Hasher,
     pub mailer: Arc<dyn Mailer>,
-    /// How often callers have called, on this node.
-    pub counters: Memory,
+    /// How often callers have called.
+    pub counters: Counters,
+    /// Tokens that the existing server has ended.
+    pub blocklist: Blocklist,
     /// Readers of live logs.
     pub tails: Tails,
     /// Tasks that the server waits for when it stops.
@@ -144,16 +148,25 @@ impl App {
         };
         let form = config.password_hash.unwrap_or(if coexists { Form::Werkzeug } else { Form::Argon2id });
         let objects = Objects::local(&data.path.join("objects"))?;
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let open = |url: &SecretString| Redis::new(url, tasks.clone(), stop.clone());
+        let redis = config.redis_url.as_ref().map(open).transpose()?;
+        let counting = match &config.limits.storage {
+            Storage::Here => None,
+            Storage::Redis => redis.clone(),
+            Storage::Other(url) => Some(open(url)?),
+        };
         Ok(App(Arc::new(Inner {
             tokens: Tokens::new(&secret, config.unsubscribe_secret.as_ref()),
             mailer: mail::open(&config, &data.path)?,
             hasher: Hasher::new(form),
             coexists,
-            counters: Memory::default(),
+            counters: Counters::new(counting),
+            blocklist: Blocklist(redis.filter(|_| coexists)),
             tails: Tails::default(),
             clock: Clock::default(),
-            tasks: TaskTracker::new(),
-            stop: CancellationToken::new(),
+            tasks,
+            stop,
             wake: watch::Sender::new(0),
             config,
             db,

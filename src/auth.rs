@@ -1,5 +1,6 @@
 //! Who asks: extractors that a handler names as parameters. A handler without one is public.
 
+pub mod blocklist;
 pub mod caller;
 pub mod lockout;
 pub mod passwords;
@@ -149,7 +150,7 @@ pub async fn of_token(app: &App, access: tokens::Access, caller: Caller) -> Resu
         msg: format!("Error loading the user {}", access.sub),
     })?;
     let before = holder.tokens_not_before.is_some_and(|t| access.iat < t.and_utc().timestamp());
-    if holder.revoked || before {
+    if holder.revoked || before || app.blocklist.holds(&access).await {
         return Err(TokenError::Revoked.into());
     }
     let is_environment = is_environment(app, &holder.email);

@@ -15,7 +15,8 @@ use ipnet::IpNet;
 
 use crate::{
     auth::passwords::Form,
-    limits::{Limit, Limits, address::Proxies},
+    limits::{Limit, Limits, Storage, address::Proxies},
+    redis,
 };
 
 /// What flags may say before the environment is asked.
@@ -69,10 +70,13 @@ pub struct Config {
     /// `TRUSTED_PROXY_COUNT`: proxies in a row before the server; 0, the default, believes nobody's `X-Forwarded-For`.
     /// `TE_TRUSTED_PROXIES`: networks that they stand in. Default: this machine and private networks.
     pub proxies: Proxies,
-    /// `RATE_LIMITING_ENABLED`, `DEFAULT_LIMITS`, `AUTH_LIMITS`, `PASSWORD_RESET_LIMITS`, `USER_CREATION_LIMITS`,
+    /// `RATE_LIMITING_ENABLED`, `RATE_LIMIT_STORAGE_URI`, `DEFAULT_LIMITS`, `AUTH_LIMITS`, `PASSWORD_RESET_LIMITS`, `USER_CREATION_LIMITS`,
     /// `EXECUTION_RUN_LIMITS`, `TE_TRUSTED_CLIENTS`; and `INTERNAL_NETWORKS`, `EXECUTION_SUBNET`, `DOCKER_SUBNET`: networks without
     /// limits, only with `TE_TRUST_INTERNAL_NETWORKS=true`; otherwise `ignored` names them.
     pub limits: Limits,
+    /// `REDIS_URL`, else `REDIS_PORT_6379_TCP_ADDR` and `REDIS_PORT_6379_TCP_PORT`: counters of all nodes, and ended tokens beside
+    /// the existing server.
+    pub redis_url: Option<SecretString>,
     /// Settings that are set and have no effect, a sentence each.
     pub ignored: Vec<String>,
     /// `API_ENVIRONMENT_USER`: e-mail of the account that containers of the existing server sign in with; lower case.
@@ -254,6 +258,7 @@ impl Config {
             },
             limits: Limits {
                 enabled: r.switch("RATE_LIMITING_ENABLED", true),
+                storage: r.storage(),
                 default: r.limits("DEFAULT_LIMITS", "100 per minute, 1000 per hour"),
                 auth: r.limits("AUTH_LIMITS", "60 per minute, 600 per hour"),
                 password_reset: r.limits("PASSWORD_RESET_LIMITS", "1 per minute, 3 per hour"),
@@ -263,6 +268,7 @@ impl Config {
                 trusted_networks,
                 trusted_clients,
             },
+            redis_url: r.redis(),
             ignored,
             environment_user: r.text("API_ENVIRONMENT_USER").map(|email| email.to_lowercase()),
             environment_user_superadmin: r.switch("TE_ENVIRONMENT_USER_SUPERADMIN", false),
@@ -401,6 +407,36 @@ impl Reader {
 
     fn secret(&mut self, name: &str) -> Option<SecretString> {
         self.text(name).map(SecretString::from)
+    }
+
+    /// The URL of Redis, whole or as links between containers give it.
+    fn redis(&mut self) -> Option<SecretString> {
+        let host = self.text("REDIS_PORT_6379_TCP_ADDR");
+        let port = self.number("REDIS_PORT_6379_TCP_PORT", 6379, 1..=u16::MAX);
+        let (name, url) = match (self.text("REDIS_URL"), host) {
+            (Some(url), _) => ("REDIS_URL", url),
+            (None, Some(host)) => ("REDIS_PORT_6379_TCP_ADDR", format!("redis://{host}:{port}")),
+            (None, None) => return None,
+        };
+        self.is_redis(name, url)
+    }
+
+    /// Where requests are counted.
+    fn storage(&mut self) -> Storage {
+        match self.text("RATE_LIMIT_STORAGE_URI") {
+            None => Storage::Redis,
+            Some(url) if url.starts_with("memory:") => Storage::Here,
+            Some(url) => self.is_redis("RATE_LIMIT_STORAGE_URI", url).map_or(Storage::Here, Storage::Other),
+        }
+    }
+
+    /// The URL is not shown: it may hold a password.
+    fn is_redis(&mut self, name: &str, url: String) -> Option<SecretString> {
+        if redis::open(&url).is_none() {
+            self.errors.push(format!("{name} is not understood; it must be an address such as redis://host:6379/0."));
+            return None;
+        }
+        Some(SecretString::from(url))
     }
 
     /// An address of the web, without the slash at its end.

@@ -2,6 +2,7 @@
 //! counted. A classroom behind one address is many people: where nobody has signed in yet, accounts are counted first.
 
 pub mod address;
+pub mod counters;
 pub mod layer;
 pub mod memory;
 
@@ -9,6 +10,7 @@ use std::fmt;
 
 use axum::http::Method;
 use ipnet::IpNet;
+use secrecy::SecretString;
 
 /// So many requests in a window of some units of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,11 +92,23 @@ impl fmt::Display for Limit {
     }
 }
 
+/// Where requests are counted: `RATE_LIMIT_STORAGE_URI`.
+#[derive(Debug, Clone)]
+pub enum Storage {
+    /// In each process for itself: `memory://`.
+    Here,
+    /// In the Redis of `REDIS_URL`, if that is set; otherwise here.
+    Redis,
+    /// In another Redis.
+    Other(SecretString),
+}
+
 /// What the settings say about limits. Each list is ordered, the shortest window first.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// `RATE_LIMITING_ENABLED`
     pub enabled: bool,
+    pub storage: Storage,
     /// `DEFAULT_LIMITS`
     pub default: Vec<Limit>,
     /// `AUTH_LIMITS`

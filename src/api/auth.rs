@@ -84,10 +84,9 @@ async fn sign_in(
         return Err(refused(StatusCode::BAD_REQUEST, "Email and password are required"));
     }
     if let Some(execution) = email.strip_prefix("execution-").and_then(Id::parse) {
-        turn.run(execution)?;
-        return sign_in_run(&app, execution, &password).await;
+        return sign_in_run(&app, &turn, execution, &password).await;
     }
-    turn.account(&email)?;
+    turn.account(&email).await?;
     let begun = tokio::time::Instant::now();
     let signed_in = sign_in_account(&app, &caller, client.as_ref(), &email.replace('\0', ""), password).await;
     if matches!(signed_in, Err(Error::SignIn { .. } | Error::Locked { .. })) {
@@ -138,9 +137,10 @@ async fn sign_in_account(
 }
 
 /// A run signs in with its own credential: no password hash, no refresh token.
-async fn sign_in_run(app: &App, execution: Id, password: &str) -> Result<Json<Session>> {
+async fn sign_in_run(app: &App, turn: &Turn, execution: Id, password: &str) -> Result<Json<Session>> {
     let now = app.clock.now();
     let credential = store::credentials::living(&app.db, execution, now).await?;
+    turn.run(credential.is_some().then_some(execution)).await?;
     let digest = tokens::digest(password);
     let credential = credential
         .filter(|c| tokens::same(&c.secret_sha256, &digest))
@@ -186,7 +186,7 @@ async fn refresh(
     let Some(token) = body.get::<String>("refresh_token").filter(|token| !token.is_empty()) else {
         return Err(refused(StatusCode::BAD_REQUEST, "Refresh token is required"));
     };
-    turn.account(&token)?;
+    turn.account(&token).await?;
     let token = token.replace('\0', "");
     let stored = tokens::stored(&token);
     let stored = [stored[0].as_str(), stored[1].as_str()];
@@ -224,6 +224,7 @@ async fn logout(State(app): State<App>, user: User, body: Result<MaybeJson>) -> 
         store::refresh_tokens::revoke(&mut tx, user.id, [&stored[0], &stored[1]]).await?;
     }
     tx.commit().await?;
+    app.blocklist.insert(&user.token, app.clock.now()).await;
     Ok(Json(Message { msg: "Successfully logged out".into() }))
 }
 

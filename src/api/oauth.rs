@@ -84,7 +84,7 @@ async fn token(State(app): State<App>, turn: Turn, request: Request) -> Result<R
     let (Some(id), Some(secret)) = (id.filter(|id| !id.is_empty()), secret.filter(|secret| !secret.is_empty())) else {
         return Ok(refused(StatusCode::BAD_REQUEST, "invalid_request", "client_id and client_secret are required"));
     };
-    turn.account(&id)?;
+    turn.account(&id).await?;
     let now = app.clock.now();
     let login = store::service_clients::login(&app.db, &id.replace('\0', ""), now).await?;
     let stored = login.as_ref().map(|login| login.client_secret_hash.clone());

@@ -105,7 +105,7 @@ async fn set_password(
     fields: Result<Form<Fields>, FormRejection>,
 ) -> Result<Response> {
     let fields = read(fields)?;
-    turn.account(field(&fields, "token"))?;
+    turn.account(field(&fields, "token")).await?;
     match recovery::set(&app, &caller, field(&fields, "token"), field(&fields, "password").to_owned()).await {
         Ok(()) => Ok(page(StatusCode::OK, PASSWORD, "<p>Your password is set. You can sign in with it now.</p>")),
         Err(error) => told(PASSWORD, &error).ok_or(error),

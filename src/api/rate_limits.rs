@@ -180,7 +180,7 @@ async fn reset(State(app): State<App>, admin: User) -> Result<Json<Said>> {
     store::rate_limit_events::end(&mut tx, "", now).await?;
     store::audit::insert(&mut tx, &admin.caller.did("rate_limit.reset", "rate_limit", &"all"), now).await?;
     tx.commit().await?;
-    app.counters.forget("");
+    app.counters.forget("").await;
     Ok(said("All rate limits have been reset."))
 }
 
@@ -201,12 +201,13 @@ async fn reset_one(
     {
         names.push(account(&person.email));
     }
-    let mut tx = app.db.begin().await?;
     let mut found = false;
     for name in &names {
-        let prefix = format!("LIMITER/{name}/");
-        found |= store::rate_limit_events::end(&mut tx, &prefix, now).await? > 0;
-        found |= app.counters.forget(&prefix);
+        found |= app.counters.forget(&format!("LIMITER/{name}/")).await;
+    }
+    let mut tx = app.db.begin().await?;
+    for name in &names {
+        found |= store::rate_limit_events::end(&mut tx, &format!("LIMITER/{name}/"), now).await? > 0;
     }
     if !found || !app.config.limits.enabled {
         let body = json!({"error": format!("No rate limit found for identifier: {identifier}")});

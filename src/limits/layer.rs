@@ -15,7 +15,8 @@ use axum::{
 use super::{
     Group, Limit, RUN, RUN_SIGN_IN,
     address::{Address, counted, holds},
-    memory::{Count, WHOLE},
+    counters::{Count, Window},
+    memory::WHOLE,
 };
 use crate::{
     app::App,
@@ -24,6 +25,8 @@ use crate::{
     store::{self, Id, Time, rate_limit_events::NewEvent},
 };
 
+/// How much wider the account of the containers is than others, for its sign-ins.
+const CONTAINERS: u32 = 20;
 /// Rows about refused requests that this process writes in a minute at most, whoever asks.
 const EVENTS: Limit = Limit::per(60, super::Unit::Minute);
 
@@ -45,8 +48,10 @@ struct Inner {
 /// What a request has been counted at.
 #[derive(Default)]
 struct Taken {
-    /// Key, end of the window, and whether only a failure counts there.
-    counters: Vec<(String, i64, bool)>,
+    /// Key, window, and whether only a failure counts there.
+    counters: Vec<(String, Window, bool)>,
+    /// The address has had enough; whoever turns out to be a run or the account of the containers may sign in nevertheless.
+    full: Option<Refusal>,
     /// What the headers tell.
     shown: Option<(Limit, Count)>,
     exempt: bool,
@@ -73,7 +78,7 @@ pub async fn limit(State(app): State<App>, request: Request, next: Next) -> Resp
         }
         Err(error) => error.into_response(),
     };
-    turn.end(&mut response);
+    turn.end(&mut response).await;
     response
 }
 
@@ -128,13 +133,24 @@ impl Inner {
         let limits = self.group.limits(&self.app.config.limits);
         if let Some(factor) = self.group.widening() {
             let wide: Vec<Limit> = limits.iter().map(|limit| limit.wider(factor)).collect();
-            return self.at_address(&wide);
+            let Some(address) = &self.address else { return Ok(()) };
+            return match self.count(address, &wide, false).await {
+                Err(refusal) if self.group == Group::Auth => {
+                    self.state().full = Some(refusal);
+                    Ok(())
+                }
+                counted => counted.map_err(|refusal| self.refuse(refusal, None)),
+            };
         }
         match by {
-            By::Run(execution) => self.take(&format!("run:{execution}"), &RUN, false),
-            By::Nobody => self.at_address(limits),
+            By::Run(execution) => self.take(&format!("run:{execution}"), &RUN, false).await,
+            By::Nobody => match &self.address {
+                Some(address) => self.take(address, limits, false).await,
+                None => Ok(()),
+            },
             By::User(access) => {
-                let Err(refusal) = self.count(&format!("user:{}", access.sub), limits, false) else { return Ok(()) };
+                let who = format!("user:{}", access.sub);
+                let Err(refusal) = self.count(&who, limits, false).await else { return Ok(()) };
                 // Only who has used up his turns is asked for his role.
                 let user = auth::of_token(&self.app, *access, self.caller.clone()).await.ok();
                 if user.as_ref().is_some_and(|user| user.is_admin() || user.is_environment) {
@@ -146,30 +162,41 @@ impl Inner {
         }
     }
 
-    fn at_address(&self, limits: &[Limit]) -> Result<()> {
-        self.address.as_ref().map_or(Ok(()), |address| self.take(address, limits, false))
-    }
-
-    fn take(&self, who: &str, limits: &[Limit], failures: bool) -> Result<()> {
-        self.count(who, limits, failures).map_err(|refusal| self.refuse(refusal, None))
+    async fn take(&self, who: &str, limits: &[Limit], failures: bool) -> Result<()> {
+        self.count(who, limits, failures).await.map_err(|refusal| self.refuse(refusal, None))
     }
 
     /// Counts at every limit; the first without room refuses.
-    fn count(&self, who: &str, limits: &[Limit], failures: bool) -> Result<(), Refusal> {
+    async fn count(&self, who: &str, limits: &[Limit], failures: bool) -> Result<(), Refusal> {
         let now = self.app.clock.now().and_utc().timestamp();
-        let mut state = self.state();
         for (n, limit) in limits.iter().enumerate() {
             let key = limit.key(who, &format!("{} {}", self.method, self.path));
-            let count = self.app.counters.take(&key, *limit, now);
+            let count = self.app.counters.take(&key, *limit, now).await;
+            let mut state = self.state();
             if n == 0 || !count.fits {
-                state.shown = Some((*limit, count));
+                state.shown = Some((*limit, count.clone()));
             }
             if !count.fits {
                 return Err(Refusal { who: who.to_owned(), key, limit: *limit, count });
             }
-            state.counters.push((key, count.ends, failures));
+            state.counters.push((key, count.window, failures));
         }
         Ok(())
+    }
+
+    /// 429 if the address has had enough.
+    fn stay_at_address(&self) -> Result<()> {
+        let full = self.state().full.take();
+        full.map_or(Ok(()), |refusal| Err(self.refuse(refusal, None)))
+    }
+
+    /// The address does not hold this request up; one that succeeds is not counted there.
+    fn leave_address(&self) {
+        let mut state = self.state();
+        state.full = None;
+        for counter in &mut state.counters {
+            counter.2 = true;
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, Taken> {
@@ -183,7 +210,7 @@ impl Inner {
         let second = now.and_utc().timestamp();
         if count.first_refusal {
             tracing::warn!(who, path = self.path, limit = %limit, "a rate limit was reached");
-            if self.app.counters.take("EVENTS", EVENTS, second).fits {
+            if self.app.counters.here.take("EVENTS", EVENTS, second).fits {
                 self.write_down(&who, limit, &key, user, now);
             }
         }
@@ -225,17 +252,21 @@ impl Inner {
     }
 
     /// Gives back what does not count after all, and tells what is left.
-    fn end(&self, response: &mut Response) {
-        let state = self.state();
+    async fn end(&self, response: &mut Response) {
+        let Taken { counters, full, shown, exempt } = std::mem::take(&mut *self.state());
+        if let Some(refusal) = full {
+            // The request has not even said whom it is about.
+            *response = self.refuse(refusal, None).into_response();
+        }
         let status = response.status();
-        for (key, ends, failures) in &state.counters {
+        for (key, window, failures) in &counters {
             if *failures && status.is_success() {
-                self.app.counters.give_back(key, WHOLE, *ends);
+                self.app.counters.give_back(key, WHOLE, window).await;
             } else if status == StatusCode::NOT_MODIFIED {
-                self.app.counters.give_back(key, WHOLE - 1, *ends);
+                self.app.counters.give_back(key, WHOLE - 1, window).await;
             }
         }
-        let Some((limit, count)) = state.shown.filter(|_| !state.exempt) else { return };
+        let Some((limit, count)) = shown.filter(|_| !exempt) else { return };
         for (name, value) in [
             ("x-ratelimit-limit", i64::from(limit.count)),
             ("x-ratelimit-remaining", i64::from(count.remaining)),
@@ -259,22 +290,30 @@ impl Turn {
 
     /// Counts a request about an account, by what names it: an address, a token. Its digest is what is kept.
     /// Sign-ins that fail count at the caller's address as well. 429 if either has had enough.
-    pub fn account(&self, name: &str) -> Result<()> {
+    pub async fn account(&self, name: &str) -> Result<()> {
         let Some(turn) = &self.0 else { return Ok(()) };
         let limits = turn.group.limits(&turn.app.config.limits);
-        if let (Group::Auth, Some(address)) = (turn.group, &turn.address) {
-            turn.take(&format!("{address}/failed"), limits, true)?;
+        if turn.group == Group::Auth {
+            if auth::is_environment(&turn.app, name) {
+                // Hundreds of containers sign in with it, from addresses that others share.
+                turn.leave_address();
+                let wide: Vec<Limit> = limits.iter().map(|limit| limit.wider(CONTAINERS)).collect();
+                return turn.take(&account(name), &wide, false).await;
+            }
+            turn.stay_at_address()?;
+            if let Some(address) = &turn.address {
+                turn.take(&format!("{address}/failed"), limits, true).await?;
+            }
         }
-        turn.take(&account(name), limits, false)
+        turn.take(&account(name), limits, false).await
     }
 
-    /// Counts a sign-in of a run. One that succeeds is not counted at the address that the runs share.
-    pub fn run(&self, execution: Id) -> Result<()> {
+    /// Counts a sign-in of a run, if there is such a run. What others have done at its address does not hold it up.
+    pub async fn run(&self, execution: Option<Id>) -> Result<()> {
         let Some(turn) = &self.0 else { return Ok(()) };
-        for counter in &mut turn.state().counters {
-            counter.2 = true;
-        }
-        turn.take(&format!("run:{execution}"), &RUN_SIGN_IN, false)
+        let Some(execution) = execution else { return turn.stay_at_address() };
+        turn.leave_address();
+        turn.take(&format!("run:{execution}"), &RUN_SIGN_IN, false).await
     }
 }
 

@@ -5,7 +5,10 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use super::Limit;
+use super::{
+    Limit,
+    counters::{Count, Window as Which},
+};
 
 /// Counters that are kept at most; beyond them those that end first go.
 const MOST: usize = 100_000;
@@ -20,18 +23,6 @@ struct Window {
     used: u32,
     /// Whether somebody has been refused in it.
     refused: bool,
-}
-
-/// What a counter says to one more request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Count {
-    pub fits: bool,
-    /// Whole requests left.
-    pub remaining: u32,
-    /// Seconds since 1970.
-    pub ends: i64,
-    /// The first that this window refuses.
-    pub first_refusal: bool,
 }
 
 #[derive(Debug, Default)]
@@ -49,7 +40,8 @@ impl Memory {
         }
         let most = limit.count.saturating_mul(WHOLE);
         let Some(window) = windows.get_mut(key) else {
-            return Count { fits: true, remaining: limit.count, ends: now, first_refusal: false };
+            let window = Which::Here(now);
+            return Count { fits: true, remaining: limit.count, ends: now, first_refusal: false, window };
         };
         if window.ends <= now {
             *window = Window { ends: now + limit.seconds(), used: 0, refused: false };
@@ -60,7 +52,8 @@ impl Memory {
         }
         let first_refusal = !fits && !window.refused;
         window.refused |= !fits;
-        Count { fits, remaining: most.saturating_sub(window.used) / WHOLE, ends: window.ends, first_refusal }
+        let remaining = most.saturating_sub(window.used) / WHOLE;
+        Count { fits, remaining, ends: window.ends, first_refusal, window: Which::Here(window.ends) }
     }
 
     /// Takes back some tenths of what was counted until `ends`; a window that has begun since is left alone.

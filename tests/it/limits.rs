@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 use trends_earth::store::users::Role;
 
-use crate::support::{Answer, Client, Options, Server, until};
+use crate::support::{Answer, Client, Options, Package, Server, until};
 
 const REFUSED: &str = "Rate limit exceeded. Please try again later.";
 
@@ -130,6 +130,43 @@ async fn failed_sign_ins_are_counted_by_address_and_by_account_and_successful_on
         sign_in(&caller, "one1@example.org", "User!Passw0rd#12").await.refused(429, REFUSED);
     }
     assert_eq!(server.rows("rate_limit_event").await, 1, "a row a window, however often one asks");
+}
+
+#[tokio::test]
+async fn containers_and_runs_sign_in_whatever_others_at_their_address_have_done() {
+    let options = Options::default().without_worker().set("RATE_LIMITING_ENABLED", true);
+    let options = options.set("AUTH_LIMITS", "1 per minute").set("API_ENVIRONMENT_USER", "env@example.org");
+    let server = Server::with(options).await;
+    let (caller, boss) = (server.anonymous(), server.admin().await);
+    boss.publish(&Package::echo("echo")).await;
+    server.execute("UPDATE script_version SET status = 'SUCCESS'").await;
+    let run = boss.run("echo", &json!({})).await;
+    let digest = trends_earth::auth::tokens::digest("secret");
+    server
+        .execute(&format!(
+            "INSERT INTO execution_credential (execution_id, attempt, secret_sha256) VALUES ('{run}', 1, '{digest}')
+             ON CONFLICT (execution_id) DO UPDATE SET secret_sha256 = '{digest}', expires_at = NULL"
+        ))
+        .await;
+    let run = format!("execution-{run}");
+    server.user("env").await;
+    for n in 0..25 {
+        let _ = sign_in(&caller, &format!("nobody{n}@example.org"), "wrong").await;
+    }
+    sign_in(&caller, "nobody@example.org", "wrong").await.refused(429, REFUSED);
+    let nobody = "execution-00000000-0000-4000-8000-000000000000";
+    sign_in(&caller, nobody, "x").await.refused(429, REFUSED);
+    caller.post("/auth", &json!({})).await.refused(429, REFUSED);
+    // The account has signed in once already.
+    for n in 0..19 {
+        let answer = sign_in(&caller, "env@example.org", "User!Passw0rd#12").await;
+        answer.expect(200);
+        assert_eq!(left(&answer), Some(18 - n));
+    }
+    sign_in(&caller, "env@example.org", "User!Passw0rd#12").await.refused(429, REFUSED);
+    for _ in 0..25 {
+        sign_in(&caller, &run, "secret").await.expect(200);
+    }
 }
 
 #[tokio::test]

@@ -18,5 +18,6 @@ mod mail;
 mod migrations;
 mod net;
 mod promises;
+mod redis;
 mod search;
 mod support;

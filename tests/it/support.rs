@@ -9,6 +9,7 @@ mod processes;
 mod program;
 pub mod python;
 mod random;
+mod redis;
 mod server;
 pub mod token;
 
@@ -19,6 +20,7 @@ pub use package::{Package, entry, sized};
 pub use processes::{keeper_of, processes_of};
 pub use program::{Place, Running, Said};
 pub use random::Random;
+pub use redis::Redis;
 pub use server::{Options, Server, program};
 
 /// Waits until something holds that no event tells of.

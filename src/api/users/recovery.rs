@@ -24,7 +24,7 @@ const ANSWERED_AFTER: Duration = Duration::from_millis(400);
 #[utoipa::path(post, path = "/api/v1/user/{user}/recover-password", tag = "users", security(()), params(("user" = String, Path)),
     responses((status = 200, body = Data<Said>)))]
 pub async fn request(State(app): State<App>, caller: Caller, turn: Turn, path: UserPath) -> Result<Json<Data<Said>>> {
-    turn.account(&path.text)?;
+    turn.account(&path.text).await?;
     let begun = tokio::time::Instant::now();
     if let Some(person) = known(&app, &path).await? {
         let now = app.clock.now();
@@ -66,7 +66,7 @@ pub async fn reset(
     let text = |name: &str| body.get::<String>(name).filter(|text| !text.is_empty());
     let token = text("token").ok_or_else(|| Error::invalid("Reset token is required"))?;
     let password = text("password").ok_or_else(|| Error::invalid("New password is required"))?;
-    turn.account(&token)?;
+    turn.account(&token).await?;
     set(&app, &caller, &token, password).await?;
     Ok(data(Said { message: "Password reset successful".into() }))
 }
