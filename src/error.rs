@@ -19,8 +19,8 @@ pub enum Error {
     Invalid { detail: String, code: Option<&'static str> },
     /// 401: no token, a bad one, an old one, a revoked one.
     Token(TokenError),
-    /// 401 of `/auth…`: the sentence stands in `msg` and `message` too, as each client reads another of them.
-    SignIn { status: StatusCode, msg: String },
+    /// An error of `/auth…`: the sentence stands in `msg` and `message` too, as each client reads another of them.
+    SignIn { status: StatusCode, msg: String, code: Option<&'static str> },
     /// 401: the current password is not what was sent.
     WrongPassword,
     /// 401 of `/auth`: too many failed sign-ins; `None` minutes means until the password is reset.
@@ -69,6 +69,18 @@ impl Error {
 
     pub fn invalid_as(code: &'static str, detail: impl Into<String>) -> Self {
         Error::Invalid { detail: detail.into(), code: Some(code) }
+    }
+
+    /// What is wrong with a body, as `/auth…` says it.
+    pub fn at_sign_in(self) -> Self {
+        let (status, msg, code) = match self {
+            Error::Invalid { detail, code } => (StatusCode::BAD_REQUEST, detail, code),
+            Error::UnsupportedMediaType(detail) => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, detail, Some("unsupported_media_type"))
+            }
+            other => return other,
+        };
+        Error::SignIn { status, msg, code }
     }
 
     pub fn not_found(detail: impl Into<String>) -> Self {
@@ -147,9 +159,12 @@ impl IntoResponse for Error {
                 (StatusCode::UNAUTHORIZED, Json(json!({"status": 401, "detail": detail, "error": name})))
                     .into_response()
             }
-            Error::SignIn { status, msg } => {
-                (status, Json(json!({"msg": msg, "message": msg, "detail": msg, "status": status.as_u16()})))
-                    .into_response()
+            Error::SignIn { status, msg, code } => {
+                let mut body = json!({"msg": msg, "message": msg, "detail": msg, "status": status.as_u16()});
+                if let Some(code) = code {
+                    body["error_code"] = json!(code);
+                }
+                (status, Json(body)).into_response()
             }
             Error::WrongPassword => {
                 plain(StatusCode::UNAUTHORIZED, "Invalid current password", Some("invalid_password"))
