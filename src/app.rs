@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context;
 use nix::fcntl::{Flock, FlockArg};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -41,6 +41,8 @@ pub struct Inner {
     pub mailer: Arc<dyn Mailer>,
     /// How often callers have called, on this node.
     pub counters: Memory,
+    /// Bytes of requests' bodies that may be held at one time.
+    pub bodies: Arc<Semaphore>,
     /// Readers of live logs.
     pub tails: Tails,
     /// Tasks that the server waits for when it stops.
@@ -150,6 +152,7 @@ impl App {
             hasher: Hasher::new(form),
             coexists,
             counters: Memory::default(),
+            bodies: Arc::new(Semaphore::new(config.max_bodies_bytes)),
             tails: Tails::default(),
             clock: Clock::default(),
             tasks: TaskTracker::new(),

@@ -92,13 +92,18 @@ impl Error {
         Error::Forbidden("Forbidden".into())
     }
 
+    /// 503: nothing is wrong with the request, but there are too many at one time.
+    pub fn overloaded() -> Self {
+        Error::Unavailable {
+            detail: "The server is overloaded; try again in a second.".into(),
+            code: "overloaded",
+            retry_after: 1,
+        }
+    }
+
     fn database(error: sqlx::Error) -> Self {
         match &error {
-            sqlx::Error::PoolTimedOut => Error::Unavailable {
-                detail: "The server is overloaded; try again in a second.".into(),
-                code: "overloaded",
-                retry_after: 1,
-            },
+            sqlx::Error::PoolTimedOut => Error::overloaded(),
             sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
                 tracing::warn!(error = %error, "the database does not answer");
                 Error::Unavailable {

@@ -32,12 +32,11 @@ pub struct Scopes(HashMap<(Method, String), Asked>);
 
 /// What a route asks for.
 #[derive(Debug)]
-enum Asked {
-    /// No token at all.
-    Nothing,
-    /// A token, of any scope.
-    Token,
-    Scope(String),
+struct Asked {
+    /// Anybody may call it, without a token.
+    public: bool,
+    /// `None` where a token of any scope will do.
+    scope: Option<String>,
 }
 
 impl Scopes {
@@ -49,14 +48,10 @@ impl Scopes {
             for (method, operation) in methods.as_object().into_iter().flatten() {
                 let Ok(method) = method.to_ascii_uppercase().parse::<Method>() else { continue };
                 let Some(security) = operation["security"].as_array() else { continue };
-                let token = security.iter().find_map(|one| one["bearerAuth"].as_array());
-                let scope = token.map(|scopes| scopes.iter().find_map(Value::as_str));
-                let asked = match scope {
-                    None => Asked::Nothing,
-                    Some(None) => Asked::Token,
-                    Some(Some(scope)) => Asked::Scope(scope.to_owned()),
-                };
-                scopes.insert((method, path.clone()), asked);
+                let scope = security.iter().filter_map(|one| one["bearerAuth"].as_array()).flatten();
+                let scope = scope.filter_map(Value::as_str).next().map(str::to_owned);
+                let public = security.iter().any(|one| one.as_object().is_some_and(serde_json::Map::is_empty));
+                scopes.insert((method, path.clone()), Asked { public, scope });
             }
         }
         Scopes(scopes)
@@ -70,7 +65,7 @@ impl Scopes {
 
     /// Whether anybody may call the route, without a token.
     pub fn is_public(&self, method: &Method, path: &str) -> bool {
-        matches!(self.0.get(&(method.clone(), path.to_owned())), Some(Asked::Nothing))
+        self.0.get(&(method.clone(), path.to_owned())).is_some_and(|asked| asked.public)
     }
 
     /// The methods of a route, in the order of the alphabet; HEAD goes with GET, OPTIONS with everything.
@@ -90,8 +85,8 @@ impl Scopes {
     pub fn check(&self, method: &Method, path: &str, granted: &str) -> Result<()> {
         let method = if method == Method::HEAD { &Method::GET } else { method };
         let needed = match self.0.get(&(method.clone(), path.to_owned())) {
-            Some(Asked::Nothing | Asked::Token) => return Ok(()),
-            Some(Asked::Scope(needed)) => needed.as_str(),
+            Some(Asked { scope: None, .. }) => return Ok(()),
+            Some(Asked { scope: Some(needed), .. }) => needed.as_str(),
             None => ACCOUNT,
         };
         if needed == ACCOUNT {
