@@ -2,10 +2,11 @@
 
 pub mod audit;
 pub mod auth;
+pub mod bodies;
 pub mod clients;
+pub mod cors;
 pub mod csv;
 pub mod docs;
-pub mod drain;
 pub mod email;
 pub mod executions;
 pub mod extract;
@@ -26,14 +27,13 @@ use axum::{
     Router,
     body::Body,
     extract::{ConnectInfo, DefaultBodyLimit, Request, State},
-    http::{HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header},
+    http::{HeaderName, HeaderValue, Response, StatusCode, Uri, header},
     middleware::Next,
 };
 use serde::Serialize;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     compression::{CompressionLayer, predicate::Predicate},
-    cors::{AllowOrigin, CorsLayer},
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
     set_header::SetResponseHeaderLayer,
     trace::TraceLayer,
@@ -129,12 +129,13 @@ pub fn service(app: &App) -> Router {
         .method_not_allowed_fallback(|| async { Error::MethodNotAllowed })
         .with_state(app.clone())
         .layer(axum::middleware::from_fn_with_state(app.clone(), limit))
-        .layer(axum::Extension(scopes))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(CompressionLayer::new().compress_when(Compressible))
-        .layer(cors(app))
+        .layer(cors::layer(app))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), cors::unnamed))
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(axum::middleware::from_fn_with_state(app.clone(), drain::rest));
+        .layer(axum::middleware::from_fn_with_state(app.clone(), bodies::bound))
+        .layer(axum::Extension(scopes));
     for (name, value) in SECURITY_HEADERS {
         router = router.layer(SetResponseHeaderLayer::if_not_present(
             HeaderName::from_static(name),
@@ -218,34 +219,6 @@ const SECURITY_HEADERS: [(&str, &str); 7] = [
     ),
     ("x-permitted-cross-domain-policies", "none"),
 ];
-
-fn cors(app: &App) -> CorsLayer {
-    let origins: Vec<HeaderValue> = app.config.cors_origins.iter().filter_map(|origin| origin.parse().ok()).collect();
-    let own = |name| HeaderName::from_static(name);
-    CorsLayer::new()
-        .allow_origin(AllowOrigin::list(origins))
-        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS])
-        .allow_headers([
-            header::CONTENT_TYPE,
-            header::AUTHORIZATION,
-            header::IF_NONE_MATCH,
-            own("idempotency-key"),
-            own("last-event-id"),
-            own("x-te-callback-url"),
-            own("x-te-client"),
-            own("x-te-script-version"),
-        ])
-        .expose_headers([
-            header::ETAG,
-            header::RETRY_AFTER,
-            own("idempotency-replayed"),
-            own("x-ignored-filters"),
-            own("x-ratelimit-limit"),
-            own("x-ratelimit-remaining"),
-            own("x-ratelimit-reset"),
-            own("x-request-id"),
-        ])
-}
 
 /// Text of some length is compressed; archives and live streams never are (contract/clients.md 7).
 #[derive(Clone, Copy)]

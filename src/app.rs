@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context;
 use nix::fcntl::{Flock, FlockArg};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -45,6 +45,8 @@ pub struct Inner {
     pub counters: Counters,
     /// Tokens that the existing server has ended.
     pub blocklist: Blocklist,
+    /// Bytes of requests' bodies that may be held at one time.
+    pub bodies: Arc<Semaphore>,
     /// Readers of live logs.
     pub tails: Tails,
     /// Tasks that the server waits for when it stops.
@@ -163,6 +165,7 @@ impl App {
             coexists,
             counters: Counters::new(counting),
             blocklist: Blocklist(redis.filter(|_| coexists)),
+            bodies: Arc::new(Semaphore::new(config.max_bodies_bytes)),
             tails: Tails::default(),
             clock: Clock::default(),
             tasks,

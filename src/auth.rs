@@ -148,6 +148,7 @@ pub async fn of_token(app: &App, access: tokens::Access, caller: Caller) -> Resu
     let holder = holder.ok_or(Error::SignIn {
         status: axum::http::StatusCode::UNAUTHORIZED,
         msg: format!("Error loading the user {}", access.sub),
+        code: None,
     })?;
     let before = holder.tokens_not_before.is_some_and(|t| access.iat < t.and_utc().timestamp());
     if holder.revoked || before || app.blocklist.holds(&access).await {

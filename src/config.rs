@@ -52,6 +52,14 @@ pub enum SandboxSetting {
     None,
 }
 
+/// What was installed, and where; `unknown` what nobody says.
+#[derive(Debug, Clone, serde::Serialize, utoipa::ToSchema)]
+pub struct Deployment {
+    pub branch: String,
+    pub commit_sha: String,
+    pub environment: String,
+}
+
 /// Every setting of the server.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -146,8 +154,15 @@ pub struct Config {
     pub egress_hosts: Option<Vec<String>>,
     /// `MAX_DECOMPRESSED_REQUEST_SIZE`: bytes of an unpacked request body. Default 50 MiB.
     pub max_unpacked_bytes: usize,
-    /// `TE_SILENCE_S`: seconds without a byte of a request after which it ends; however long it takes in all. Default 30.
+    /// `TE_MAX_BODIES_BYTES`: bytes of all request bodies at one time, packed and unpacked. Default 512 MiB.
+    pub max_bodies_bytes: usize,
+    /// `TE_SILENCE_S`: seconds without a byte of a body, and seconds for the head of a request, after which it ends; however
+    /// long it takes in all. Default 30.
     pub silence_s: u64,
+    /// `GIT_BRANCH`, `GIT_COMMIT_SHA`, `DEPLOYMENT_ENVIRONMENT`: what `/api-health` tells of this installation.
+    pub deployment: Deployment,
+    /// `HEALTH_CHECK_TOKEN`: who sends it is told that in prod too.
+    pub health_token: Option<SecretString>,
     /// `TE_OBJECTS_SHARED`: the folder `objects` of the data folder is on a disk that all nodes share. Default false.
     pub objects_shared: bool,
     /// What the machine's own package tools are told (`PIP_*`, `UV_*`, proxies, certificates) and what finds programs (`PATH`, `HOME`).
@@ -317,6 +332,13 @@ impl Config {
             scratch_bytes: r.number("TE_SCRATCH_BYTES", 2 << 30, 1 << 20..=u64::MAX),
             egress_hosts: r.list("TE_EGRESS_HOSTS"),
             max_unpacked_bytes: r.number("MAX_DECOMPRESSED_REQUEST_SIZE", 50 << 20, 1 << 10..=1 << 32),
+            max_bodies_bytes: r.number("TE_MAX_BODIES_BYTES", 512 << 20, 1 << 16..=1 << 40),
+            deployment: Deployment {
+                branch: r.text("GIT_BRANCH").unwrap_or_else(unknown),
+                commit_sha: r.text("GIT_COMMIT_SHA").unwrap_or_else(unknown),
+                environment: r.text("DEPLOYMENT_ENVIRONMENT").unwrap_or_else(unknown),
+            },
+            health_token: r.secret("HEALTH_CHECK_TOKEN"),
             silence_s: r.number("TE_SILENCE_S", 30, 1..=3_600),
             objects_shared: r.switch("TE_OBJECTS_SHARED", false),
             machine,
@@ -336,6 +358,11 @@ impl Config {
                 r.errors
                     .push(format!("CORS_ORIGINS holds {origin:?}; name each origin, such as https://app.example.org."));
             }
+        }
+        if config.cors_origins.is_empty() && config.environment == Environment::Prod {
+            r.errors.push(
+                "With ENVIRONMENT=prod CORS_ORIGINS must name a web address, such as https://app.example.org.".into(),
+            );
         }
         if config.heartbeat_s * 3 > config.lease_s {
             r.errors.push(format!(
@@ -368,6 +395,10 @@ impl Config {
     pub fn is_postgres(&self) -> bool {
         self.database_url.as_ref().is_some_and(|url| url.expose_secret().starts_with("postgres"))
     }
+}
+
+fn unknown() -> String {
+    "unknown".into()
 }
 
 /// This machine and private networks.

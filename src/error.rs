@@ -19,8 +19,8 @@ pub enum Error {
     Invalid { detail: String, code: Option<&'static str> },
     /// 401: no token, a bad one, an old one, a revoked one.
     Token(TokenError),
-    /// 401 of `/auth…`: the sentence stands in `msg` and `message` too, as each client reads another of them.
-    SignIn { status: StatusCode, msg: String },
+    /// An error of `/auth…`: the sentence stands in `msg` and `message` too, as each client reads another of them.
+    SignIn { status: StatusCode, msg: String, code: Option<&'static str> },
     /// 401: the current password is not what was sent.
     WrongPassword,
     /// 401 of `/auth`: too many failed sign-ins; `None` minutes means until the password is reset.
@@ -71,6 +71,18 @@ impl Error {
         Error::Invalid { detail: detail.into(), code: Some(code) }
     }
 
+    /// What is wrong with a body, as `/auth…` says it.
+    pub fn at_sign_in(self) -> Self {
+        let (status, msg, code) = match self {
+            Error::Invalid { detail, code } => (StatusCode::BAD_REQUEST, detail, code),
+            Error::UnsupportedMediaType(detail) => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, detail, Some("unsupported_media_type"))
+            }
+            other => return other,
+        };
+        Error::SignIn { status, msg, code }
+    }
+
     pub fn not_found(detail: impl Into<String>) -> Self {
         Error::NotFound(detail.into())
     }
@@ -80,13 +92,18 @@ impl Error {
         Error::Forbidden("Forbidden".into())
     }
 
+    /// 503: nothing is wrong with the request, but there are too many at one time.
+    pub fn overloaded() -> Self {
+        Error::Unavailable {
+            detail: "The server is overloaded; try again in a second.".into(),
+            code: "overloaded",
+            retry_after: 1,
+        }
+    }
+
     fn database(error: sqlx::Error) -> Self {
         match &error {
-            sqlx::Error::PoolTimedOut => Error::Unavailable {
-                detail: "The server is overloaded; try again in a second.".into(),
-                code: "overloaded",
-                retry_after: 1,
-            },
+            sqlx::Error::PoolTimedOut => Error::overloaded(),
             sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
                 tracing::warn!(error = %error, "the database does not answer");
                 Error::Unavailable {
@@ -147,9 +164,12 @@ impl IntoResponse for Error {
                 (StatusCode::UNAUTHORIZED, Json(json!({"status": 401, "detail": detail, "error": name})))
                     .into_response()
             }
-            Error::SignIn { status, msg } => {
-                (status, Json(json!({"msg": msg, "message": msg, "detail": msg, "status": status.as_u16()})))
-                    .into_response()
+            Error::SignIn { status, msg, code } => {
+                let mut body = json!({"msg": msg, "message": msg, "detail": msg, "status": status.as_u16()});
+                if let Some(code) = code {
+                    body["error_code"] = json!(code);
+                }
+                (status, Json(body)).into_response()
             }
             Error::WrongPassword => {
                 plain(StatusCode::UNAUTHORIZED, "Invalid current password", Some("invalid_password"))

@@ -3,8 +3,19 @@
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
+use axum::{
+    body::Body,
+    extract::{ConnectInfo, Request},
+    serve::Listener,
+};
+use hyper::{body::Incoming, server::conn::http1};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::{
@@ -68,20 +79,9 @@ impl Server {
         if let Db::Postgres(pool) = &app.db {
             app.tasks.spawn(listen(app.clone(), pool.clone()));
         }
-        let service = tower::util::MapRequestLayer::new(api::trim_slash);
-        let service = tower::Layer::layer(&service, api::service(&app));
-        let service = axum::ServiceExt::<axum::extract::Request>::into_make_service_with_connect_info::<SocketAddr>(
-            service.map_response(|response: axum::response::Response| response),
-        );
-        let stop = app.stop.clone();
-        let served =
-            axum::serve(listener, service).with_graceful_shutdown(async move { stop.cancelled().await }).into_future();
-        tokio::pin!(served);
-        tokio::select! {
-            result = &mut served => result?,
-            () = async { app.stop.cancelled().await; tokio::time::sleep(PATIENCE).await } => {
-                tracing::warn!("some requests did not end in time");
-            }
+        let connections = accept(&app, listener).await;
+        if tokio::time::timeout(PATIENCE, connections.wait()).await.is_err() {
+            tracing::warn!("some requests did not end in time");
         }
         app.tasks.close();
         if tokio::time::timeout(PATIENCE, app.tasks.wait()).await.is_err() {
@@ -90,6 +90,43 @@ impl Server {
         app.db.close().await;
         Ok(())
     }
+}
+
+/// Serves every connection until told to stop; those on which requests are under way then. A client that does not send the
+/// head of a request in time is cut off, between requests too; an answer may take as long as it likes.
+async fn accept(app: &App, mut listener: TcpListener) -> TaskTracker {
+    let routes = api::service(app);
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(app.config.silence_s));
+    let connections = TaskTracker::new();
+    loop {
+        let (stream, peer): (_, SocketAddr) = tokio::select! {
+            accepted = Listener::accept(&mut listener) => accepted,
+            () = app.stop.cancelled() => break,
+        };
+        let service = routes.clone().map_request(move |request: Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(ConnectInfo(peer));
+            api::trim_slash(request)
+        });
+        let serving = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        let stop = app.stop.clone();
+        connections.spawn(async move {
+            let mut serving = std::pin::pin!(serving);
+            let served = tokio::select! {
+                served = serving.as_mut() => served,
+                () = stop.cancelled() => {
+                    serving.as_mut().graceful_shutdown();
+                    serving.await
+                }
+            };
+            if let Err(error) = served {
+                tracing::debug!(error = %error, "a connection broke");
+            }
+        });
+    }
+    connections.close();
+    connections
 }
 
 /// The database of the settings, its schema up to date.

@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{
+    Json,
+    extract::{FromRequest, Request, State},
+    http::StatusCode,
+};
 use serde::Serialize;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     clients::ClientHeader,
     extract::{
-        json::{self, MaybeJson},
+        json::{self, MaybeJson, Object},
         query::Pairs,
     },
 };
@@ -56,8 +60,20 @@ struct Credentials {
     password: String,
 }
 
+/// A JSON object, refused in the shape of this place.
+struct Sent(Object);
+
+impl FromRequest<App> for Sent {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self> {
+        let json::Body(object) = json::Body::from_request(request, app).await.map_err(Error::at_sign_in)?;
+        Ok(Sent(object))
+    }
+}
+
 fn refused(status: StatusCode, msg: &str) -> Error {
-    Error::SignIn { status, msg: msg.to_owned() }
+    Error::SignIn { status, msg: msg.to_owned(), code: None }
 }
 
 fn unauthorized(msg: &str) -> Error {
@@ -75,7 +91,7 @@ async fn sign_in(
     caller: Caller,
     turn: Turn,
     ClientHeader(client): ClientHeader,
-    json::Body(body): json::Body,
+    Sent(body): Sent,
 ) -> Result<Json<Session>> {
     let (Some(email), Some(password)) = (body.get::<String>("email"), body.get::<String>("password")) else {
         return Err(refused(StatusCode::BAD_REQUEST, "Email and password are required"));
@@ -181,7 +197,7 @@ async fn refresh(
     query: Pairs,
     turn: Turn,
     ClientHeader(client): ClientHeader,
-    json::Body(body): json::Body,
+    Sent(body): Sent,
 ) -> Result<Json<Session>> {
     let Some(token) = body.get::<String>("refresh_token").filter(|token| !token.is_empty()) else {
         return Err(refused(StatusCode::BAD_REQUEST, "Refresh token is required"));

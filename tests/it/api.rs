@@ -2,7 +2,9 @@
 
 mod auth;
 mod bad_input;
+mod bodies;
 mod connections;
+mod cors;
 mod executions;
 mod health;
 mod matrix;

@@ -9,7 +9,7 @@ use crate::support::{
 };
 
 /// Letters as files of the data folder, oldest first.
-fn files(server: &Server) -> Vec<String> {
+pub fn files(server: &Server) -> Vec<String> {
     let mut files = server.files(&["mail"]);
     files.retain(|path| path.extension().is_some_and(|kind| kind == "eml"));
     files.iter().map(|path| decoded(&std::fs::read_to_string(path).unwrap())).collect()
@@ -21,7 +21,7 @@ fn decoded(mail: &str) -> String {
     mail.replace("=3D", "=").replace("=C3=AB", "ë")
 }
 
-fn link(mail: &str) -> String {
+pub fn link(mail: &str) -> String {
     let start = mail.find("http://").unwrap();
     mail[start..].split_whitespace().next().unwrap().to_owned()
 }

@@ -14,15 +14,15 @@ use serde_json::value::RawValue;
 
 use super::mend;
 use crate::{
-    api::MAX_BODY_BYTES,
+    api::{MAX_BODY_BYTES, bodies::Share},
     app::App,
     error::{Error, Result},
 };
 
 /// Bytes of a gzipped body, as it comes over the wire.
 const MAX_PACKED_BYTES: usize = 25 << 20;
-/// Bytes of a body that anybody may send without an account, packed or not.
-const MAX_PUBLIC_BYTES: usize = 64 << 10;
+/// Bytes that are unpacked at one time.
+const STEP: u64 = 64 << 10;
 
 /// A JSON object whose values are kept as they were written.
 #[derive(Debug, Default)]
@@ -153,9 +153,9 @@ async fn read(request: Request, max_unpacked: usize) -> Result<Bytes> {
     } else {
         (MAX_BODY_BYTES, "Request too large")
     };
-    let public = request.uri().path().starts_with("/auth");
-    let (limit, max_unpacked) =
-        if public { (MAX_PUBLIC_BYTES, max_unpacked.min(MAX_PUBLIC_BYTES)) } else { (limit, max_unpacked) };
+    let share = request.extensions().get::<Share>().cloned();
+    let most = share.as_ref().map_or(MAX_BODY_BYTES, |share| share.limit);
+    let (limit, max_unpacked) = (limit.min(most), max_unpacked.min(most));
     let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > limit) {
         return Err(Error::TooLarge(text.into()));
@@ -164,18 +164,23 @@ async fn read(request: Request, max_unpacked: usize) -> Result<Bytes> {
     if !packed {
         return Ok(body);
     }
-    let unpacked = tokio::task::spawn_blocking(move || {
-        let mut out = Vec::new();
-        let read = MultiGzDecoder::new(&body[..]).take(max_unpacked as u64 + 1).read_to_end(&mut out);
-        match read {
-            Ok(_) => Bytes::from(out),
-            Err(_) => body,
-        }
-    })
-    .await
-    .map_err(|error| Error::Internal(error.into()))?;
+    let unpacked = tokio::task::spawn_blocking(move || unpack(body, max_unpacked, share.as_ref()));
+    let unpacked = unpacked.await.map_err(|error| Error::Internal(error.into()))??;
     if unpacked.len() > max_unpacked {
         return Err(Error::TooLarge("Decompressed request body too large".into()));
     }
     Ok(unpacked)
+}
+
+/// One byte more than the limit at most. What is not gzip stays as it is.
+fn unpack(body: Bytes, limit: usize, share: Option<&Share>) -> Result<Bytes> {
+    let mut out = Vec::new();
+    let mut packed = MultiGzDecoder::new(&body[..]).take(limit as u64 + 1);
+    loop {
+        match packed.by_ref().take(STEP).read_to_end(&mut out) {
+            Ok(0) => return Ok(Bytes::from(out)),
+            Ok(bytes) => share.map_or(Ok(()), |share| share.hold(bytes))?,
+            Err(_) => return Ok(body),
+        }
+    }
 }

@@ -1,46 +1,9 @@
 //! What every request passes, whichever route it asks for.
 
-use std::{
-    io::{Read, Write},
-    net::TcpStream,
-    time::Duration,
-};
-
 use reqwest::{Method, redirect::Policy};
+use serde_json::json;
 
-use crate::support::{Client, Options, Server};
-
-/// Sends a head and a body in pieces, with a rest before each, and reads what is answered.
-fn send_slowly(base: &str, head: &str, pieces: &[&str], rest: Duration) -> String {
-    let mut connection = TcpStream::connect(base.trim_start_matches("http://")).unwrap();
-    connection.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    connection.write_all(head.as_bytes()).unwrap();
-    for piece in pieces {
-        std::thread::sleep(rest);
-        connection.write_all(piece.as_bytes()).unwrap();
-    }
-    let mut said = String::new();
-    connection.read_to_string(&mut said).unwrap();
-    said
-}
-
-const HEAD: &str = "POST /auth HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 6\r\n\r\n";
-
-#[tokio::test]
-async fn a_body_may_come_slowly_but_a_silent_client_is_sent_away() {
-    let server = Server::with(Options::default().without_worker().set("TE_SILENCE_S", 2)).await;
-    let base = server.base.clone();
-    let (slow, silent) = tokio::task::spawn_blocking(move || {
-        let slow = send_slowly(&base, HEAD, &["{", " ", " ", " ", " ", "}"], Duration::from_millis(700));
-        (slow, send_slowly(&base, HEAD, &["{"], Duration::ZERO))
-    })
-    .await
-    .unwrap();
-    assert!(slow.starts_with("HTTP/1.1 400 ") && slow.contains("Email and password are required"), "{slow}");
-    assert!(silent.starts_with("HTTP/1.1 408 "), "{silent}");
-    assert!(silent.contains("Nothing came of the body for 2 seconds; send the request again."), "{silent}");
-    assert!(silent.contains("connection: close"), "{silent}");
-}
+use crate::support::{Client, Options, Package, Server};
 
 #[tokio::test]
 async fn a_slash_at_the_end_is_taken_where_the_existing_server_takes_it() {
@@ -72,6 +35,53 @@ async fn slashes_that_are_doubled_lead_to_the_same_server() {
         assert!(answer.headers.contains_key("x-content-type-options"));
     }
     caller.get("/nothing/here").await.refused(404, "Not Found");
+}
+
+#[tokio::test]
+async fn head_is_answered_as_get_is_but_without_a_body() {
+    let server = Server::api_only().await;
+    let admin = server.admin().await;
+    let script = admin.publish(&Package::echo("Echo")).await["id"].as_str().unwrap().to_owned();
+    server.execute("UPDATE script_version SET status = 'SUCCESS'").await;
+    let execution = admin.run("echo", &json!({})).await;
+    let document = admin.get("/swagger.json").await.expect(200);
+    let mut seen = 0;
+    for (route, methods) in document["paths"].as_object().unwrap() {
+        // A GET starts a run too, and a stream has no end here.
+        if !methods.as_object().unwrap().contains_key("get") || route.ends_with("/run") || route.ends_with("/stream") {
+            continue;
+        }
+        let path = route.replace("{script}", &script).replace("{execution}", &execution);
+        let (get, head) = (admin.get(&path).await, admin.send(admin.request(Method::HEAD, &path)).await);
+        assert_eq!((head.status, head.bytes.len()), (get.status, 0), "{path}");
+        assert_eq!(head.headers.get("content-type"), get.headers.get("content-type"), "{path}");
+        seen += 1;
+    }
+    assert!(seen > 20, "{seen}");
+}
+
+#[tokio::test]
+async fn answers_are_packed_as_the_caller_likes_best_and_small_ones_not() {
+    let server = Server::api_only().await;
+    let caller = server.anonymous();
+    let packed = async |path: &str, accepted: &str| {
+        let answer = caller.send(caller.request(Method::GET, path).header("Accept-Encoding", accepted)).await;
+        let vary = answer.headers.get_all("vary").iter().any(|vary| vary.to_str().unwrap().contains("accept-encoding"));
+        assert!(vary || path == "/ping", "{path}");
+        answer.headers.get("content-encoding").map_or(String::new(), |value| value.to_str().unwrap().to_owned())
+    };
+    for (accepted, expected) in [
+        ("gzip, deflate, br, zstd", "zstd"),
+        ("deflate, gzip, br", "br"),
+        ("deflate, gzip", "gzip"),
+        ("deflate", "deflate"),
+        ("gzip;q=1, zstd;q=0.5", "gzip"),
+        ("compress", ""),
+        ("", ""),
+    ] {
+        assert_eq!(packed("/swagger.json", accepted).await, expected, "{accepted}");
+    }
+    assert_eq!(packed("/ping", "gzip").await, "");
 }
 
 #[tokio::test]

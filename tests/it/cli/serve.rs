@@ -103,12 +103,16 @@ async fn all_that_is_wrong_with_the_settings_is_said_at_once() {
 }
 
 #[tokio::test]
-async fn in_prod_a_signing_key_and_a_sandbox_are_needed() {
+async fn in_prod_a_signing_key_a_sandbox_and_web_addresses_are_needed() {
     let place = Place::new().await;
     let said = place.on_data(&SERVE).env("ENVIRONMENT", "prod").env("JWT_SECRET_KEY", "").run().await;
     said.failed("With ENVIRONMENT=prod JWT_SECRET_KEY must be set, to 32 characters or more.");
     let said = place.on_data(&SERVE).env("ENVIRONMENT", "prod").env("TE_SANDBOX", "none").run().await;
     said.failed("TE_SANDBOX=none and TE_SANDBOX=landlock are refused with ENVIRONMENT=prod.");
+    let said = place.on_data(&SERVE).env("ENVIRONMENT", "prod").env("CORS_ORIGINS", ",").run().await;
+    said.failed("With ENVIRONMENT=prod CORS_ORIGINS must name a web address, such as https://app.example.org.");
+    let said = place.on_data(&SERVE).env("ENVIRONMENT", "prod").run().await;
+    said.failed("CORS_ORIGINS holds \"http://localhost:3000\", which is refused with ENVIRONMENT=prod.");
 }
 
 #[tokio::test]

@@ -172,3 +172,21 @@ async fn a_sign_in_is_noted_in_the_profile() {
     assert!(after["last_login_at"].as_str() > before["last_login_at"].as_str(), "{before}{after}");
     assert!(!after["last_login_at"].as_str().unwrap().ends_with('Z'), "times are naive");
 }
+
+#[tokio::test]
+async fn a_body_that_cannot_be_read_is_refused_under_every_key_that_clients_read() {
+    let server = Server::api_only().await;
+    let caller = server.anonymous();
+    for path in ["/auth", "/auth/refresh"] {
+        for (kind, body, status, code) in [
+            ("application/json", "{", 400, "invalid_json"),
+            ("application/json", "[1]", 400, "invalid_json"),
+            ("text/plain", "{}", 415, "unsupported_media_type"),
+        ] {
+            let said = caller.post_raw(path, kind, body).await.expect(status);
+            assert!(said["detail"].is_string(), "{said}");
+            assert_eq!((&said["msg"], &said["message"]), (&said["detail"], &said["detail"]));
+            assert_eq!((&said["status"], &said["error_code"]), (&json!(status), &json!(code)));
+        }
+    }
+}
