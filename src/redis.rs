@@ -55,14 +55,19 @@ impl Redis {
     /// Asks, for so long at most.
     pub async fn ask<T: FromRedisValue>(&self, command: &Cmd, patience: Duration) -> Result<T, Away> {
         let asked = async {
+            let mut ended = None;
             loop {
-                let (number, mut connection) = self.connection().await?;
+                let (number, mut connection) = match (self.connection().await, &ended) {
+                    (Ok(connection), _) => connection,
+                    (Err(_), Some(error)) => return Err(self.state().warn(error)),
+                    (Err(away), None) => return Err(away),
+                };
                 match command.query_async::<T>(&mut connection).await {
                     Ok(answer) => return Ok(answer),
                     // Redis ends what has long been idle, and when it starts again; another connection may be had.
                     Err(error) if error.is_connection_dropped() => {
                         self.state().forget(number);
-                        tracing::debug!(error = %error, "a connection to Redis has ended");
+                        ended = Some(error);
                     }
                     Err(error) => {
                         self.rest(number, &error);
