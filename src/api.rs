@@ -145,7 +145,7 @@ pub fn service(app: &App) -> Router {
     let id = HeaderName::from_static("x-request-id");
     router
         .layer(PropagateRequestIdLayer::new(id.clone()))
-        .layer(TraceLayer::new_for_http().make_span_with(span).on_request(()).on_response(responded))
+        .layer(TraceLayer::new_for_http().make_span_with(span).on_request(()).on_response(responded).on_failure(()))
         .layer(SetRequestIdLayer::new(id, MakeRequestUuid))
         .layer(axum::middleware::from_fn_with_state(app.clone(), arrive))
 }

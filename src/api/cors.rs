@@ -43,6 +43,7 @@ pub fn layer(app: &App) -> CorsLayer {
             own("x-ratelimit-remaining"),
             own("x-ratelimit-reset"),
             own("x-request-id"),
+            own("x-te-access-token"),
         ])
 }
 

@@ -230,3 +230,37 @@ async fn mail_in_the_name_of_the_installation_is_for_its_own_programs() {
         admin.post("/email", &wrong).await.refused(400, sentence);
     }
 }
+
+/// SparkPost, as far as it is needed: takes what comes and keeps it.
+async fn sparkpost() -> (String, std::sync::Arc<std::sync::Mutex<Vec<(String, Value)>>>) {
+    let taken: std::sync::Arc<std::sync::Mutex<Vec<(String, Value)>>> = std::sync::Arc::default();
+    let keep = taken.clone();
+    let take = move |headers: axum::http::HeaderMap, body: String| async move {
+        let key = headers.get("authorization").unwrap().to_str().unwrap().to_owned();
+        keep.lock().unwrap().push((key, serde_json::from_str(&body).unwrap()));
+        r#"{"results":{"total_accepted_recipients":1}}"#
+    };
+    let routes = axum::Router::new().route("/api/v1/transmissions", axum::routing::post(take));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    (url, taken)
+}
+
+#[tokio::test]
+async fn a_letter_goes_by_sparkpost_as_the_existing_server_sends_it() {
+    let (url, taken) = sparkpost().await;
+    let options = Options::default().set("SPARKPOST_API_KEY", "the key").set("TE_SPARKPOST_URL", &url);
+    let server = Server::with(options).await;
+    server.anonymous().post("/api/v1/user", &json!({"email": "ada@example.org", "name": "Ada"})).await.data(200);
+    until("the letter was sent", async || server.rows("mail_outbox WHERE sent_at IS NOT NULL").await == 1).await;
+    let taken = taken.lock().unwrap().clone();
+    let (key, body) = &taken[0];
+    assert_eq!((key.as_str(), taken.len()), ("the key", 1));
+    assert_eq!(body["recipients"], json!([{"address": {"email": "ada@example.org"}}]));
+    assert_eq!(body["content"]["from"], json!({"email": "api@trends.earth", "name": "Trends.Earth"}));
+    assert_eq!(body["content"]["subject"], "[trends.earth] Welcome - Set Your Password");
+    assert_eq!(body["options"], json!({"transactional": true}));
+    assert!(body["content"]["html"].as_str().unwrap().contains("/reset-password?token="));
+    assert!(!server.log().contains("the key"));
+}
