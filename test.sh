@@ -57,6 +57,9 @@ install() {
     apt-get update -qq && apt-get install -y -qq "${missing[@]}" >"$work/apt.log" 2>&1 || { tail -5 "$work/apt.log"; return 1; }
 }
 
+# Most tests wait for processes more than they compute.
+export RUST_TEST_THREADS="${RUST_TEST_THREADS:-$(($(nproc) * 2))}"
+
 # cargo_test NAME ARGS… : runs the suite and adds its numbers.
 cargo_test() {
     local log="$work/$1.log" code p f

@@ -43,6 +43,11 @@ fn rendered(name: &str, values: &minijinja::Value) -> Result<(String, String)> {
     Ok((render("txt")?, render("html")?))
 }
 
+/// A link that was made here of a setting and a token: its slashes stay slashes.
+fn own(link: &str) -> minijinja::Value {
+    minijinja::Value::from_safe_string(html_escape::encode_double_quoted_attribute(link).into_owned())
+}
+
 /// A name as it may stand in a letter to an address that nobody has confirmed: nothing that a reader could follow.
 fn harmless(name: &str) -> &str {
     let lower = name.to_lowercase();
@@ -88,7 +93,7 @@ pub async fn send_password_link(
         Occasion::Recovery => ("recovery", "[trends.earth] Password Reset Request"),
     };
     let name = if person.email_verified == Some(true) { person.name.as_str() } else { harmless(&person.name) };
-    let (text, html) = rendered(template, &context! { name, link => &link })?;
+    let (text, html) = rendered(template, &context! { name, link => own(&link) })?;
     // Each link is a letter of its own: the account may ask again.
     let event = format!("{template}:{}", Id::ordered());
     let letter = NewMail {
@@ -142,7 +147,7 @@ pub async fn execution_ended(
             start => time(ended.start_date),
             end => time(ended.end_date),
             message => failure.map(|failure| &failure.message),
-            unsubscribe => format!("{}/unsubscribe?token={token}", app.config.public_url()),
+            unsubscribe => own(&format!("{}/unsubscribe?token={token}", app.config.public_url())),
             hint => failure.and_then(|failure| failure.hint.as_ref()),
         },
     )?;
