@@ -45,6 +45,9 @@ pub trait Engine: Send + Sync {
 
     /// The units of this engine that live.
     async fn list(&self) -> anyhow::Result<Vec<Unit>>;
+
+    /// The units of this engine that have ended and have left something.
+    async fn ended(&self) -> anyhow::Result<Vec<Unit>>;
 }
 
 /// What an engine runs: one attempt of an execution, or the build of a version.

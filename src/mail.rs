@@ -33,6 +33,11 @@ pub trait Mailer: Send + Sync {
 
     /// Whether mail could be sent now, and by what: for `check`.
     async fn check(&self) -> anyhow::Result<String>;
+
+    /// Removes what this machine keeps of the letters to an address, because its person is gone.
+    async fn forget(&self, _recipient: &str) -> anyhow::Result<()> {
+        Ok(())
+    }
 }
 
 /// Where nothing is set up and files are no way either.

@@ -59,5 +59,6 @@ pub async fn erase(app: &App, by: &User, gone: &Profile) -> Result<()> {
     for key in archives {
         app.objects.delete(&key).await?;
     }
+    app.mailer.forget(&gone.email).await?;
     Ok(())
 }

@@ -380,18 +380,27 @@ impl Engine for Process {
     }
 
     async fn list(&self) -> anyhow::Result<Vec<Unit>> {
-        let mut units = Vec::new();
-        for (name, of) in [("runs", Unit::Execution as fn(Id) -> Unit), ("builds", Unit::Build)] {
-            for entry in fs::read_dir(self.data.join(name))? {
-                let entry = entry?;
-                let id = entry.file_name().to_str().and_then(Id::parse);
-                if let Some(id) = id.filter(|_| keeper::is_alive(&entry.path())) {
-                    units.push(of(id));
-                }
+        units(&self.data, true)
+    }
+
+    async fn ended(&self) -> anyhow::Result<Vec<Unit>> {
+        units(&self.data, false)
+    }
+}
+
+/// The units with a folder, those that live or those that have ended.
+fn units(data: &Path, alive: bool) -> anyhow::Result<Vec<Unit>> {
+    let mut units = Vec::new();
+    for (name, of) in [("runs", Unit::Execution as fn(Id) -> Unit), ("builds", Unit::Build)] {
+        for entry in fs::read_dir(data.join(name))? {
+            let entry = entry?;
+            let id = entry.file_name().to_str().and_then(Id::parse);
+            if let Some(id) = id.filter(|_| keeper::is_alive(&entry.path()) == alive) {
+                units.push(of(id));
             }
         }
-        Ok(units)
     }
+    Ok(units)
 }
 
 /// Removes what a server that was killed has left half made under a temporary name. What is young may be another

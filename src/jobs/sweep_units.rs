@@ -1,16 +1,33 @@
 //! Units of this machine that nobody waits for any more: their run has ended, is gone, or was given up while the machine
-//! was away. They are stopped at each start of a worker, and every minute.
+//! was away. They are stopped, and what a deleted one has left goes, at each start of a worker and every minute.
 
 use super::Worker;
-use crate::{engine::Unit, store};
+use crate::{
+    engine::Unit,
+    store::{self, Id},
+};
 
-/// Stops every living unit without a run or build that is open and here.
+/// Stops every living unit without a run or build that is open and here, and forgets the ended ones whose row is gone.
 pub async fn sweep(worker: &Worker) -> anyhow::Result<()> {
     for unit in worker.engine.list().await? {
         if !is_wanted(worker, unit).await? {
             tracing::warn!(unit = %unit, "a unit that nobody waits for is stopped");
             worker.engine.stop(unit).await?;
         }
+    }
+    let (mut executions, mut versions): (Vec<Id>, Vec<Id>) = Default::default();
+    for unit in worker.engine.ended().await? {
+        match unit {
+            Unit::Execution(id) => executions.push(id),
+            Unit::Build(id) => versions.push(id),
+        }
+    }
+    let db = &worker.app.db;
+    for id in store::sweep::gone(db, "execution", &executions).await? {
+        worker.engine.forget(Unit::Execution(id)).await?;
+    }
+    for id in store::sweep::gone(db, "script_version", &versions).await? {
+        worker.engine.forget(Unit::Build(id)).await?;
     }
     Ok(())
 }

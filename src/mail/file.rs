@@ -31,6 +31,27 @@ impl Folder {
         std::fs::rename(part, &path)?;
         Ok(path)
     }
+
+    fn remove(&self, recipient: &str) -> std::io::Result<()> {
+        for entry in std::fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            // One that is just being written gets its name meanwhile.
+            let Ok(mail) = std::fs::read(&path) else { continue };
+            if is_to(&String::from_utf8_lossy(&mail), recipient) {
+                std::fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a mail's `To` header, which may be folded, is this address.
+fn is_to(mail: &str, recipient: &str) -> bool {
+    let mut lines = mail.lines().take_while(|line| !line.is_empty()).skip_while(|line| !line.starts_with("To:"));
+    let first = lines.next().unwrap_or("").trim_start_matches("To:");
+    let to: String =
+        std::iter::once(first).chain(lines.take_while(|line| line.starts_with(' '))).map(str::trim).collect();
+    to.eq_ignore_ascii_case(recipient)
 }
 
 #[async_trait]
@@ -44,5 +65,13 @@ impl Mailer for Folder {
 
     async fn check(&self) -> anyhow::Result<String> {
         Ok(format!("no mail service is set up; each mail is a file in {}", self.folder.display()))
+    }
+
+    async fn forget(&self, recipient: &str) -> anyhow::Result<()> {
+        match self.remove(recipient) {
+            // There was no mail yet.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            other => Ok(other?),
+        }
     }
 }

@@ -1,7 +1,12 @@
 //! Rows that are of no use any more, of several tables. Each kind is deleted in batches, so that nobody waits for long.
 
-use super::{Db, Time};
-use crate::writing;
+use std::collections::BTreeSet;
+
+use super::{
+    Db, Id, Time,
+    search::{Value, placeholders},
+};
+use crate::{bind_values, reading, writing};
 
 /// A kind of row: table, key, and the condition (`$1` is the time before which it counts).
 pub type Kind = (&'static str, &'static str, &'static str);
@@ -23,4 +28,19 @@ pub async fn batch(db: &Db, (table, key, condition): Kind, before: Time, most: i
         "DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {condition} LIMIT $2)"
     ));
     writing!(db, |on| sqlx::query(text).bind(before).bind(most).execute(on).await.map(|r| r.rows_affected()))
+}
+
+/// Which of these ids have no row in the table any more.
+pub async fn gone(db: &Db, table: &'static str, ids: &[Id]) -> sqlx::Result<BTreeSet<Id>> {
+    let mut gone: BTreeSet<Id> = ids.iter().copied().collect();
+    for some in ids.chunks(500) {
+        let values: Vec<Value> = some.iter().map(|id| Value::Id(*id)).collect();
+        let list = placeholders(1, some.len());
+        let text = sqlx::AssertSqlSafe(format!("SELECT id FROM {table} WHERE id IN ({list})"));
+        let there: Vec<Id> = reading!(db, |on| bind_values!(sqlx::query_scalar(text), values).fetch_all(on).await)?;
+        for id in there {
+            gone.remove(&id);
+        }
+    }
+    Ok(gone)
 }

@@ -4,7 +4,7 @@ use serde_json::json;
 use sqlx::AssertSqlSafe;
 use trends_earth::{reading, store::Db};
 
-use crate::support::{Options, Package, Server};
+use crate::support::{Options, Package, Server, until};
 
 /// Every value of every text column of the database, and every file of the data folder but the server's own log.
 async fn everything(server: &Server) -> String {
@@ -98,4 +98,32 @@ async fn a_person_deletes_the_own_account_and_administrators_ask_another() {
     assert_eq!(ada.delete("/api/v1/user/me").await.data(200)["email"], "ada@example.org");
     ada.get("/api/v1/user/me").await.expect(401);
     admin.delete("/api/v1/user/ada@example.org").await.refused(404, "User with id ada@example.org does not exist");
+}
+
+#[tokio::test]
+async fn a_deleted_person_leaves_no_letter_and_no_folder_of_a_run_on_the_machine() {
+    let mut server = Server::start().await;
+    if !server.has_sandbox().await {
+        return;
+    }
+    let (admin, bob) = (server.admin().await, server.user("bob").await);
+    let ada = server.account("ada.lovelace", trends_earth::store::users::Role::Admin).await;
+    ada.publish_built(&Package::echo("echo")).await;
+    server.execute("UPDATE script SET public = TRUE").await;
+    let gone = ada.run("echo", &json!({"of": "ada.lovelace"})).await;
+    let kept = bob.run("echo", &json!({"of": "bob"})).await;
+    ada.ended(&gone).await;
+    bob.ended(&kept).await;
+    server.unit_is_gone(&gone).await;
+    until("the letter about each run is a file", async || server.files(&["mail"]).len() == 2).await;
+    assert!(everything(&server).await.contains("ada.lovelace"));
+
+    admin.delete("/api/v1/user/ada.lovelace@example.org").await.data(200);
+    assert_eq!(server.files(&["mail"]).len(), 1);
+    // A worker looks for what is left at its start and every minute.
+    server.restart().await;
+    until("the folder is gone", async || !server.unit(&gone).exists()).await;
+    assert!(server.unit(&kept).exists());
+    let left = everything(&server).await;
+    assert_eq!(left.lines().find(|line| line.contains("lovelace")), None);
 }
