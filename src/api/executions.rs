@@ -224,7 +224,11 @@ fn wanted(app: &App, user: &User, query: &Pairs, shown: &Shown<'_>, asked: Optio
     filter::check_people(&search, user)?;
     // A duration is shown and sorted by, and no filter knows it.
     search.filter.retain_mut(|group| {
+        let n = group.len();
         group.retain(|clause| clause.column != store::executions::DURATION);
+        if group.len() < n {
+            search.ignored.push(store::executions::DURATION.name.to_owned());
+        }
         !group.is_empty()
     });
     let changed_since = match query.get("updated_at").filter(|text| !text.is_empty()) {

@@ -147,6 +147,10 @@ async fn the_plugin_s_own_query_works() {
 #[tokio::test]
 async fn failure_queue_and_version_come_on_request() {
     let (_server, _, ada, _) = with_runs().await;
+    // A duration is shown and no filter knows it: the client is told.
+    let all = ada.get("/api/v1/execution?filter=duration%3E1").await;
+    assert_eq!(all.headers["x-ignored-filters"], "duration");
+    assert_eq!(all.data(200).as_array().unwrap().len(), 5);
     let rows = ada.get("/api/v1/execution?include=failure,queue,script_version,duration").await.data(200);
     for row in rows.as_array().unwrap() {
         let failed = matches!(row["status"].as_str(), Some("FAILED" | "CANCELLED"));
