@@ -3,7 +3,7 @@
 
 use chrono::TimeDelta;
 
-use super::tokens;
+use super::{caller::Caller, tokens};
 use crate::{
     app::App,
     error::{Error, Result},
@@ -61,13 +61,7 @@ fn now_locked(failures: Failures, until: Time, now: Time) -> Error {
 }
 
 /// Counts a failed sign-in and says what it is answered with. `refused` is the answer while nothing is locked.
-pub async fn failed(
-    app: &App,
-    login: Option<&Login>,
-    email: &str,
-    caller: &super::caller::Caller,
-    refused: Error,
-) -> Error {
+pub async fn failed(app: &App, login: Option<&Login>, email: &str, caller: &Caller, refused: Error) -> Error {
     match count(app, login, email, caller).await {
         Ok(Some(locked)) => locked,
         Ok(None) => refused,
@@ -75,7 +69,7 @@ pub async fn failed(
     }
 }
 
-async fn count(app: &App, login: Option<&Login>, email: &str, caller: &super::caller::Caller) -> Result<Option<Error>> {
+async fn count(app: &App, login: Option<&Login>, email: &str, caller: &Caller) -> Result<Option<Error>> {
     let now = app.clock.now();
     let hash = tokens::digest(&email.to_lowercase());
     let mut tx = app.db.begin().await?;
@@ -86,11 +80,10 @@ async fn count(app: &App, login: Option<&Login>, email: &str, caller: &super::ca
         None => store::unknown_logins::count_failure(&mut tx, &hash, now).await?,
     };
     let until = failures.and_then(|f| f.locked_until).filter(|until| *until > now);
-    for action in ["auth.failed", "auth.locked"] {
-        if action == "auth.failed" || until.is_some() {
-            let target = login.map_or_else(|| format!("unknown:{}", &hash[..16]), |login| login.id.to_string());
-            store::audit::insert(&mut tx, &caller.did(action, "user", &target), now).await?;
-        }
+    let target = login.map_or_else(|| format!("unknown:{}", &hash[..16]), |login| login.id.to_string());
+    store::audit::insert(&mut tx, &caller.did("auth.failed", "user", &target), now).await?;
+    if until.is_some() {
+        store::audit::insert(&mut tx, &caller.did("auth.locked", "user", &target), now).await?;
     }
     tx.commit().await?;
     Ok(match (failures, until) {
