@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use trends_earth::{auth::tokens, store::users::Role};
+use trends_earth::store::users::Role;
 
 use crate::support::{Client, Options, Package, Server};
 
@@ -62,14 +62,8 @@ async fn every_route_of_people_is_open_to_whom_the_matrix_says() {
     root.publish(&Package::echo("echo")).await;
     server.execute("UPDATE script_version SET status = 'SUCCESS'").await;
     let run = root.run("echo", &json!({})).await;
-    let digest = tokens::digest("secret");
-    server
-        .execute(&format!(
-            "INSERT INTO execution_credential (execution_id, attempt, secret_sha256) VALUES ('{run}', 1, '{digest}')"
-        ))
-        .await;
-    let body = json!({"email": format!("execution-{run}"), "password": "secret"});
-    let of_run = server.anonymous().post("/auth", &body).await.expect(200);
+    server.lend(&run, 1, "secret").await;
+    let of_run = server.sign_in_as_run(&run, "secret").await.unwrap();
     let with = |answer: &Value| server.anonymous().with_token(answer["access_token"].as_str().unwrap().to_owned());
     let callers: [(&str, Client); 7] = [
         ("anonymous", server.anonymous()),
@@ -78,7 +72,7 @@ async fn every_route_of_people_is_open_to_whom_the_matrix_says() {
         ("SUPERADMIN", root.clone()),
         ("environment", server.user("gef").await),
         ("service client", with(&token)),
-        ("run", with(&of_run)),
+        ("run", of_run),
     ];
     let mut wrong = Vec::new();
     for (method, path, body, expected) in table() {

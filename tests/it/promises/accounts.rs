@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use trends_earth::{auth::tokens, store::users::Role};
+use trends_earth::store::users::Role;
 
 use crate::support::{Client, Options, Package, Server, token};
 
@@ -16,14 +16,8 @@ async fn a_token_of_one_kind_opens_no_other_door() {
     admin.publish(&Package::echo("echo")).await;
     server.execute("UPDATE script_version SET status = 'SUCCESS'").await;
     let run = admin.run("echo", &json!({})).await;
-    let digest = tokens::digest("secret");
-    server
-        .execute(&format!(
-            "INSERT INTO execution_credential (execution_id, attempt, secret_sha256) VALUES ('{run}', 1, '{digest}')"
-        ))
-        .await;
-    let body = json!({"email": format!("execution-{run}"), "password": "secret"});
-    let of_run = server.anonymous().post("/auth", &body).await.expect(200)["access_token"].as_str().unwrap().to_owned();
+    server.lend(&run, 1, "secret").await;
+    let of_run = server.sign_in_as_run(&run, "secret").await.unwrap().token.unwrap();
     let now = server.app.clock.now();
     let unsubscribe =
         server.app.tokens.issue_unsubscribe(trends_earth::store::Id::parse(&id).unwrap(), 1, now).unwrap();

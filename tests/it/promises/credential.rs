@@ -2,36 +2,8 @@
 
 use reqwest::Method;
 use serde_json::json;
-use trends_earth::auth::tokens;
 
-use crate::support::{Client, Options, Package, Server};
-
-/// Signs in as a run.
-async fn sign_in(server: &Server, execution: &str, secret: &str) -> Option<Client> {
-    let mut client = server.anonymous();
-    let body = json!({"email": format!("execution-{execution}"), "password": secret});
-    let answer = client.post("/auth", &body).await;
-    if answer.status == 401 {
-        return None;
-    }
-    let session = answer.expect(200);
-    assert_eq!(session["expires_in"], 3600);
-    assert!(session.get("refresh_token").is_none(), "a run signs in again: {session}");
-    client.token = Some(session["access_token"].as_str().unwrap().to_owned());
-    Some(client)
-}
-
-/// Gives a run a credential that the test knows.
-async fn lend(server: &Server, execution: &str, attempt: i32, secret: &str) {
-    let digest = tokens::digest(secret);
-    server
-        .execute(&format!(
-            "INSERT INTO execution_credential (execution_id, attempt, secret_sha256) VALUES ('{execution}', {attempt}, '{digest}')
-             ON CONFLICT (execution_id) DO UPDATE SET attempt = {attempt}, secret_sha256 = '{digest}', expires_at = NULL"
-        ))
-        .await;
-    server.execute(&format!("UPDATE execution_run SET attempt = {attempt} WHERE execution_id = '{execution}'")).await;
-}
+use crate::support::{Options, Package, Server};
 
 #[tokio::test]
 async fn a_run_credential_opens_one_run_and_dies_with_it() {
@@ -40,11 +12,11 @@ async fn a_run_credential_opens_one_run_and_dies_with_it() {
     let script = admin.publish(&Package::echo("echo")).await;
     server.execute("UPDATE script_version SET status = 'SUCCESS'").await;
     let (own, other) = (admin.run("echo", &json!({"a": 1})).await, admin.run("echo", &json!({"b": 2})).await);
-    assert!(sign_in(&server, &own, "guess").await.is_none());
-    lend(&server, &own, 1, "secret of the run").await;
-    assert!(sign_in(&server, &own, "secret of the run ").await.is_none());
-    assert!(sign_in(&server, &other, "secret of the run").await.is_none());
-    let run = sign_in(&server, &own, "secret of the run").await.unwrap();
+    assert!(server.sign_in_as_run(&own, "guess").await.is_none());
+    server.lend(&own, 1, "secret of the run").await;
+    assert!(server.sign_in_as_run(&own, "secret of the run ").await.is_none());
+    assert!(server.sign_in_as_run(&other, "secret of the run").await.is_none());
+    let run = server.sign_in_as_run(&own, "secret of the run").await.unwrap();
 
     // What it opens: its own execution without includes, its own reports, its own log.
     let (mine, theirs) = (format!("/api/v1/execution/{own}"), format!("/api/v1/execution/{other}"));
@@ -107,7 +79,7 @@ async fn a_run_credential_opens_one_run_and_dies_with_it() {
         ))
         .await;
     assert_eq!(run.patch(&mine, &json!({"progress": 1})).await.expect(401)["error"], "token_expired");
-    assert!(sign_in(&server, &own, "secret of the run").await.is_none());
+    assert!(server.sign_in_as_run(&own, "secret of the run").await.is_none());
 }
 
 #[tokio::test]
@@ -118,8 +90,8 @@ async fn what_a_run_posts_counts_within_the_limit_of_its_log() {
     admin.publish(&Package::echo("echo")).await;
     server.execute("UPDATE script_version SET status = 'SUCCESS'").await;
     let id = admin.run("echo", &json!({})).await;
-    lend(&server, &id, 1, "secret of the run").await;
-    let run = sign_in(&server, &id, "secret of the run").await.unwrap();
+    server.lend(&id, 1, "secret of the run").await;
+    let run = server.sign_in_as_run(&id, "secret of the run").await.unwrap();
     let path = format!("/api/v1/execution/{id}/log");
     let text = "x".repeat(4_000);
     for _ in 0..5 {

@@ -17,6 +17,7 @@ use secrecy::SecretString;
 use serde_json::json;
 use trends_earth::{
     app::{App, DataDir},
+    auth::tokens,
     config::{Config, Flags},
     reading,
     server::create_user,
@@ -233,6 +234,32 @@ impl Server {
         let lock = File::open(self.folder.join("runs").join(execution).join("alive.lock")).unwrap();
         let ended = tokio::task::spawn_blocking(move || lock.lock_shared().unwrap());
         tokio::time::timeout(PATIENCE, ended).await.expect("the run ends").unwrap();
+    }
+
+    /// Gives a run a credential that the test knows.
+    pub async fn lend(&self, execution: &str, attempt: i32, secret: &str) {
+        let digest = tokens::digest(secret);
+        self.execute(&format!(
+            "INSERT INTO execution_credential (execution_id, attempt, secret_sha256) VALUES ('{execution}', {attempt}, '{digest}')
+             ON CONFLICT (execution_id) DO UPDATE SET attempt = {attempt}, secret_sha256 = '{digest}', expires_at = NULL"
+        ))
+        .await;
+        self.execute(&format!("UPDATE execution_run SET attempt = {attempt} WHERE execution_id = '{execution}'")).await;
+    }
+
+    /// Signs in as a run; `None` if the credential opens nothing.
+    pub async fn sign_in_as_run(&self, execution: &str, secret: &str) -> Option<Client> {
+        let mut client = self.anonymous();
+        let body = json!({"email": format!("execution-{execution}"), "password": secret});
+        let answer = client.post("/auth", &body).await;
+        if answer.status == 401 {
+            return None;
+        }
+        let session = answer.expect(200);
+        assert_eq!(session["expires_in"], 3600);
+        assert!(session.get("refresh_token").is_none(), "a run signs in again: {session}");
+        client.token = Some(session["access_token"].as_str().unwrap().to_owned());
+        Some(client)
     }
 
     /// How many rows a table has.
