@@ -100,7 +100,14 @@ stop_postgres() {
 }
 
 on_sqlite() { env -u TEST_DATABASE_URL cargo test --test it --no-run >/dev/null 2>&1; TEST_DATABASE_URL= cargo_test sqlite; }
-on_postgres() { cargo_test postgres; }
+# What has nothing to do with the database (sandbox, keeper, archives, the interpreter, what a script may do) has run already.
+beside_the_database=(engine:: build:: net:: cli::run_local cli::check promises::files promises::network promises::neighbour
+    promises::sandbox promises::costs api::bad_input::scripts api::bad_input::requirements)
+on_postgres() {
+    local skips=()
+    $long || for name in "${beside_the_database[@]}"; do skips+=(--skip "$name"); done
+    cargo_test postgres -- "${skips[@]}"
+}
 python_tests() {
     python3 -m unittest discover -s tests/python 2>&1 | tee "$work/python.log"
     local code=${PIPESTATUS[0]} n
