@@ -53,12 +53,27 @@ pub enum Reporter {
     Run(Run),
 }
 
+/// Marks a request of a run, or of the account that containers sign in with: what it sends may be large, and is heard
+/// whatever it is, since nobody there could mend it.
+#[derive(Debug, Clone, Copy)]
+pub struct OfContainer;
+
 /// An execution that speaks for itself. What it opens is a fixed list of routes: those that take a `Reporter`.
 #[derive(Debug, Clone, Copy)]
 pub struct Run {
     pub execution: Id,
     /// The attempt that the credential was drawn for; words of an earlier one change nothing.
     pub attempt: i32,
+}
+
+impl Reporter {
+    /// A run, or the account that containers sign in with.
+    pub fn is_container(&self) -> bool {
+        match self {
+            Reporter::User(user) => user.is_environment,
+            Reporter::Run(_) => true,
+        }
+    }
 }
 
 impl User {
@@ -135,9 +150,14 @@ impl FromRequestParts<App> for Reporter {
             if living.is_none() {
                 return Err(TokenError::Expired.into());
             }
+            parts.extensions.insert(OfContainer);
             return Ok(Reporter::Run(Run { execution: claims.execution, attempt: claims.attempt }));
         }
-        User::from_request_parts(parts, app).await.map(|user| Reporter::User(Box::new(user)))
+        let user = User::from_request_parts(parts, app).await?;
+        if user.is_environment {
+            parts.extensions.insert(OfContainer);
+        }
+        Ok(Reporter::User(Box::new(user)))
     }
 }
 

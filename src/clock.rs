@@ -35,6 +35,11 @@ pub fn after(time: Time, seconds: u64) -> Time {
     time + chrono::TimeDelta::seconds(i64::try_from(seconds).unwrap_or(i64::MAX / 1_000_000))
 }
 
+/// `time` and so many seconds less.
+pub fn before(time: Time, seconds: u64) -> Time {
+    time - chrono::TimeDelta::seconds(i64::try_from(seconds).unwrap_or(i64::MAX / 1_000_000))
+}
+
 /// Reads a time as clients send it: ISO 8601, naive (meaning UTC) or with an offset, a date alone, and a blank where a
 /// `+` was not encoded (contract/clients.md 1).
 pub fn parse(text: &str) -> Option<Time> {

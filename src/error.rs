@@ -71,6 +71,14 @@ impl Error {
         Error::Invalid { detail: detail.into(), code: Some(code) }
     }
 
+    /// The sentence of a body that is too large or no JSON: what a container sent, which nobody there can mend.
+    pub fn of_body(self) -> Result<String> {
+        match self {
+            Error::TooLarge(detail) | Error::Invalid { detail, code: Some("invalid_json") } => Ok(detail),
+            other => Err(other),
+        }
+    }
+
     /// What is wrong with a body, as `/auth…` says it.
     pub fn at_sign_in(self) -> Self {
         let (status, msg, code) = match self {

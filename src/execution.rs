@@ -6,5 +6,6 @@ pub mod failure;
 pub mod log;
 pub mod queue;
 pub mod report;
+pub mod results;
 pub mod status;
 pub mod submit;

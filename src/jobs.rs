@@ -187,8 +187,7 @@ impl Worker {
             worker: self.id,
             scope: self.engine.scope(),
             lease_until: self.lease_until(),
-            lost_before: now
-                - chrono::TimeDelta::seconds(i64::try_from(self.app.config.node_lost_s).unwrap_or(i64::MAX / 1_000)),
+            lost_before: crate::clock::before(now, self.app.config.node_lost_s),
             now,
         }
     }

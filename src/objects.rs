@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use anyhow::Context;
 use bytes::Bytes;
+use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload, local::LocalFileSystem, path::Path as Key};
 
 /// Where objects are kept.
@@ -41,5 +42,14 @@ impl Objects {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Removes all objects under a folder.
+    pub async fn delete_under(&self, folder: &str) -> anyhow::Result<()> {
+        let mut found = self.store.list(Some(&Key::parse(folder)?));
+        while let Some(object) = found.try_next().await? {
+            self.delete(object.location.as_ref()).await?;
+        }
+        Ok(())
     }
 }

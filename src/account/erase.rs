@@ -6,6 +6,7 @@ use crate::{
     app::App,
     auth::{self, User, tokens},
     error::{Error, Result},
+    execution::results,
     store::{
         self,
         users::{Profile, Role, erase::Why},
@@ -41,8 +42,10 @@ pub async fn erase(app: &App, by: &User, gone: &Profile) -> Result<()> {
         return Err(Error::not_found(format!("User with id {} does not exist", gone.id)));
     }
     let mut archives = Vec::new();
+    let mut with_results = store::runs::with_results_of_user(&mut tx, gone.id).await?;
     for script in store::users::erase::own_scripts(&mut tx, gone.id).await? {
         archives.extend(store::script_versions::archive_keys(&mut tx, script).await?);
+        with_results.extend(store::runs::with_results_of_script(&mut tx, script).await?);
         store::scripts::delete(&mut tx, script).await?;
     }
     store::users::erase::erase(&mut tx, gone.id, heir).await?;
@@ -58,6 +61,9 @@ pub async fn erase(app: &App, by: &User, gone: &Profile) -> Result<()> {
     app.wake();
     for key in archives {
         app.objects.delete(&key).await?;
+    }
+    for execution in with_results {
+        app.objects.delete_under(&results::folder(execution)).await?;
     }
     app.mailer.forget(&gone.email).await?;
     Ok(())

@@ -132,7 +132,7 @@ async fn view(app: &App, user: &User, script: &Script, for_plugin: bool, query: 
                 match name {
                     "user_name" if user.is_admin() => view["user_name"] = json!(owner.map(|o| o.name)),
                     "user_email" if user.is_admin() => view["user_email"] = json!(owner.map(|o| o.email)),
-                    "user" => view["user"] = super::executions::person(user, owner)?,
+                    "user" => view["user"] = super::executions::person(user, owner.as_ref())?,
                     _ => {}
                 }
             }
@@ -211,6 +211,7 @@ async fn remove(State(app): State<App>, user: User, path: ScriptPath) -> Result<
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
     let keys = store::script_versions::archive_keys(&mut tx, script.id).await?;
+    let results = store::runs::with_results_of_script(&mut tx, script.id).await?;
     let gone = store::scripts::delete(&mut tx, script.id).await?;
     audit(&mut tx, &user, "script.deleted", &script, now).await?;
     tx.notify().await?;
@@ -220,6 +221,9 @@ async fn remove(State(app): State<App>, user: User, path: ScriptPath) -> Result<
     if gone {
         for key in keys {
             app.objects.delete(&key).await?;
+        }
+        for execution in results {
+            app.objects.delete_under(&crate::execution::results::folder(execution)).await?;
         }
     }
     Ok(data(view))

@@ -2,7 +2,7 @@
 //! resumes. Shapes: docs/API.md.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     convert::Infallible,
     time::{Duration, Instant},
 };
@@ -26,7 +26,7 @@ use crate::{
     auth::{self, User},
     error::{Error, Result},
     execution::{queue, status::Status},
-    store::{self, Id, script_logs::After},
+    store::{self, Id, executions::Parts, script_logs::After},
 };
 
 /// Lines that are read at one time: all that a reader who does not read costs is these.
@@ -189,8 +189,11 @@ impl Reader {
         if let Source::Execution(id) = self.source {
             data["progress"] = json!(glance.progress);
             data["queue"] = match glance.status.as_deref() {
-                Some("PENDING") => match store::executions::find(&self.app.db, id, false, false).await? {
-                    Some(execution) => value(queue::explain(&self.app, &execution).await?)?,
+                Some("PENDING") => match store::executions::find(&self.app.db, id, Parts::FEW).await? {
+                    Some(execution) => {
+                        let waiting = HashMap::from([(id, execution.queued_at.or(execution.start_date))]);
+                        value(queue::explain(&self.app, &waiting).await?.remove(&id))?
+                    }
                     None => Value::Null,
                 },
                 _ => Value::Null,
@@ -230,7 +233,7 @@ impl Reader {
         self.user = auth::of_token(&self.app, self.user.token.clone(), self.user.caller.clone()).await?;
         let sees = match self.source {
             Source::Execution(id) => {
-                store::executions::find(&self.app.db, id, false, false).await?.is_some_and(|e| self.user.sees(&e))
+                store::executions::find(&self.app.db, id, Parts::FEW).await?.is_some_and(|e| self.user.sees(&e))
             }
             Source::Script(id) => {
                 store::scripts::find(&self.app.db, &store::scripts::Key::Id(id), &self.user.viewer()).await?.is_some()

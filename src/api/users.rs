@@ -80,9 +80,9 @@ async fn views(
     }
     let mut executions: HashMap<Id, Vec<Value>> = HashMap::new();
     if wants("executions") {
-        for row in store::executions::newest_of(&app.db, &ids, NEWEST).await? {
-            let Some(owner) = row.user_id else { continue };
-            let view = super::executions::view(app, Some(admin), row, &super::executions::Shown::default()).await?;
+        let rows = store::executions::newest_of(&app.db, &ids, NEWEST).await?;
+        for view in super::executions::views(app, Some(admin), rows, &super::executions::Shown::default()).await? {
+            let Some(owner) = view.user_id else { continue };
             executions.entry(owner).or_default().push(value(view)?);
         }
     }

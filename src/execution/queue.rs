@@ -1,11 +1,16 @@
 //! Why a run waits, and how many are before it.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 
 use crate::{
     app::App,
-    store::{self, executions::Execution, users::Role},
+    store::{self, Id, jobs::Position},
 };
+
+/// Waiting runs that are counted.
+const MOST: i64 = 1_000;
 
 /// `queue` of an execution that is PENDING.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
@@ -19,22 +24,39 @@ pub struct Queue {
     pub waiting_since: Option<chrono::NaiveDateTime>,
 }
 
-/// Explains a waiting run of ours.
-pub async fn explain(app: &App, execution: &Execution) -> sqlx::Result<Option<Queue>> {
-    let (Some(user), Some(start)) = (execution.user_id, execution.start_date) else { return Ok(None) };
-    let (ahead, own, active) = store::jobs::ahead(&app.db, user, start).await?;
-    let profile = store::users::profile(&app.db, user).await?;
-    let role = Role::of(profile.as_ref().and_then(|p| p.role.as_deref()));
-    let limit = profile.and_then(|p| p.max_concurrent_executions).map_or(app.config.max_runs_per_user, i64::from);
-    let since =
-        app.clock.now() - chrono::TimeDelta::seconds(i64::try_from(app.config.lease_s).unwrap_or(i64::MAX / 1_000));
-    let (reason, message) = if !store::workers::any_since(&app.db, since).await? {
-        ("engine_unreachable", "No worker is there at present; the run starts when one is back.".to_owned())
-    } else if role < Role::Admin && active + own >= limit {
-        let before = if active < limit { format!(" and {own} wait before this one") } else { String::new() };
-        ("user_limit", format!("{active} of your {limit} runs are active{before}; the next one starts when one ends."))
-    } else {
-        ("no_capacity", "It starts as soon as a machine has room for it.".to_owned())
+/// Explains those of these runs that wait; `waiting` are their ids, and since when.
+pub async fn explain(
+    app: &App,
+    waiting: &HashMap<Id, Option<chrono::NaiveDateTime>>,
+) -> sqlx::Result<HashMap<Id, Queue>> {
+    let ids: Vec<Id> = waiting.keys().copied().collect();
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let positions = store::jobs::positions(&app.db, &ids, app.config.max_runs_per_user).await?;
+    let since = crate::clock::before(app.clock.now(), app.config.lease_s);
+    let has_worker = store::workers::any_since(&app.db, since).await?;
+    Ok(positions
+        .into_iter()
+        .map(|p| (p.execution, of(&p, waiting.get(&p.execution).copied().flatten(), has_worker)))
+        .collect())
+}
+
+fn of(place: &Position, waiting_since: Option<chrono::NaiveDateTime>, has_worker: bool) -> Queue {
+    let Position { active, own, .. } = *place;
+    let (reason, message) = match place.slots {
+        _ if !has_worker => {
+            ("engine_unreachable", "No worker is there at present; the run starts when one is back.".to_owned())
+        }
+        Some(limit) if active + own >= limit => {
+            let before = if active < limit { format!(" and {own} wait before this one") } else { String::new() };
+            (
+                "user_limit",
+                format!("{active} of your {limit} runs are active{before}; the next one starts when one ends."),
+            )
+        }
+        _ => ("no_capacity", "It starts as soon as a machine has room for it.".to_owned()),
     };
-    Ok(Some(Queue { ahead, position: ahead + 1, reason, message, waiting_since: execution.queued_at.or(Some(start)) }))
+    let ahead = place.ahead.min(MOST);
+    Queue { ahead, position: ahead + 1, reason, message, waiting_since }
 }

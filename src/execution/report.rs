@@ -5,11 +5,12 @@ use sqlx::types::Json as SqlJson;
 
 use super::{
     failure::Failure,
+    results::{self, Results},
     status::{Status, Verdict},
 };
 use crate::{
     app::App,
-    store::{self, Id, Json, Time, Tx, events::Event, logs::Line},
+    store::{self, Id, Time, Tx, events::Event, logs::Line},
 };
 
 /// Seconds after its end in which a run's late words are still heard.
@@ -35,7 +36,7 @@ pub struct Report {
     pub status: Option<Status>,
     /// 0 to 100.
     pub progress: Option<i32>,
-    pub results: Option<Json>,
+    pub results: Option<Results>,
     pub failure: Option<Failure>,
 }
 
@@ -57,12 +58,12 @@ pub async fn apply(tx: &mut Tx, app: &App, id: Id, report: &Report, by: &By, now
     if current.is_terminal() {
         // The end stands. Results that come late are kept only if none are there.
         if let Some(results) = &report.results {
-            store::executions::set_results(tx, id, results, true).await?;
+            results::keep(tx, id, results, true).await?;
         }
         return Ok(Outcome::Absorbed(current));
     }
     if let Some(results) = &report.results {
-        store::executions::set_results(tx, id, results, false).await?;
+        results::keep(tx, id, results, false).await?;
     }
     let wanted = match report.status {
         // A run that dies while it is being stopped was cancelled; one that brings its result in time has finished.
@@ -74,6 +75,10 @@ pub async fn apply(tx: &mut Tx, app: &App, id: Id, report: &Report, by: &By, now
         (Some(to), Some(Verdict::Move)) => {
             advance(tx, id, current, to, report.progress, by, now).await?;
             let mut why = None;
+            if let Some(failure) = report.failure.as_ref().filter(|_| ours.is_none()) {
+                let line = Line { level: "ERROR".into(), text: failure.message.clone(), at: now };
+                store::logs::insert(tx, id, &[line]).await?;
+            }
             if to.is_terminal() && to != Status::Finished && ours.is_some() {
                 let failure = report.failure.clone().unwrap_or_else(|| match to {
                     Status::Cancelled => Failure::new(super::failure::Class::Cancelled, "The run was cancelled."),

@@ -11,15 +11,16 @@ use super::{Lease, Worker, heartbeat};
 use crate::{
     api::extract::mend,
     build,
-    engine::{Build, Entry, Exit, Limits, NEEDS_SOURCES, News, Run, Unit, Word},
+    engine::{Build, End, Entry, Exit, Limits, NEEDS_SOURCES, News, Run, Unit, Word},
     execution::{
         dispatch::{self, actor},
         failure::{Class, Failure},
         log,
         report::{self, By, Report},
+        results,
         status::Status,
     },
-    store::{self, Time, Tx, jobs::Job, logs::Line, runs::ExecutionRun, script_versions::Version},
+    store::{self, Time, Tx, executions::Parts, jobs::Job, logs::Line, runs::ExecutionRun, script_versions::Version},
 };
 
 /// Characters of one log line.
@@ -158,7 +159,7 @@ impl<'a> Follower<'a> {
         };
         let version = version.ok_or_else(|| anyhow::anyhow!("the version of execution {id} is gone"))?;
         let script = build::unpacked(&self.worker.data.path, &app.objects, &version).await?;
-        let execution = store::executions::find(&app.db, id, true, false).await?;
+        let execution = store::executions::find(&app.db, id, Parts { params: true, ..Parts::FEW }).await?;
         let params =
             execution.and_then(|e| e.params).ok_or_else(|| anyhow::anyhow!("execution {id} has no parameters"))?;
         let configuration = build::stored(&version.config)?;
@@ -354,7 +355,11 @@ impl<'a> Follower<'a> {
             return Ok(Some(Next::Nothing));
         }
         // Before the transaction: a result may be large, and nobody else can write meanwhile.
-        let end = news.end.map(|end| end.exit.map(|exit| self.judge(&exit, end.result.as_deref())));
+        let end = match news.end {
+            Some(End { exit: Some(exit), result }) => Some(Some(self.judge(&exit, result.as_deref()).await?)),
+            Some(End { exit: None, .. }) => Some(None),
+            None => None,
+        };
         let app = &self.worker.app;
         let now = app.clock.now();
         let mut tx = app.db.begin().await?;
@@ -438,26 +443,25 @@ impl<'a> Follower<'a> {
     }
 
     /// What the end of a unit means for its execution.
-    fn judge(&self, exit: &Exit, result: Option<&[u8]>) -> (Report, &'static str) {
+    async fn judge(&self, exit: &Exit, result: Option<&[u8]>) -> anyhow::Result<(Report, &'static str)> {
         let cause = match (exit.timed_out, exit.stopped) {
             (true, _) => "timed_out",
             (_, true) => "cancelled",
             _ => "engine_ended",
         };
         if exit.code == Some(0) && exit.error.is_none() && !exit.oom && !exit.timed_out {
-            match result.map(|bytes| tokio::task::block_in_place(|| mend::mend(bytes))) {
+            match result.map(|bytes| tokio::task::block_in_place(|| mend::mend(bytes, results::MAX_VALUES))) {
                 Some(Ok(text)) => {
                     if let Ok(raw) = serde_json::value::RawValue::from_string(text) {
+                        let results = results::place(&self.worker.app, self.job.subject_id, SqlJson(raw)).await?;
                         let report =
-                            Report { status: Some(Status::Finished), results: Some(SqlJson(raw)), ..Report::default() };
-                        return (report, "reported");
+                            Report { status: Some(Status::Finished), results: Some(results), ..Report::default() };
+                        return Ok((report, "reported"));
                     }
                 }
                 Some(Err(error)) => {
-                    return (
-                        failed(Failure::new(Class::ScriptError, format!("The result is not JSON: {error}"))),
-                        cause,
-                    );
+                    let failure = Failure::new(Class::ScriptError, format!("The result is not JSON: {error}"));
+                    return Ok((failed(failure), cause));
                 }
                 None => {}
             }
@@ -465,9 +469,9 @@ impl<'a> Follower<'a> {
         if exit.stopped {
             // Only a unit that somebody wanted to end is stopped, also if that was an operator by hand.
             let report = Report { status: Some(Status::Cancelled), ..Report::default() };
-            return (report, cause);
+            return Ok((report, cause));
         }
-        (failed(Failure::of_exit(exit, self.memory.failed.clone(), &self.limits)), cause)
+        Ok((failed(Failure::of_exit(exit, self.memory.failed.clone(), &self.limits)), cause))
     }
 
     async fn finish_failed(&mut self, failure: Failure) -> anyhow::Result<Next> {

@@ -23,6 +23,42 @@ pub struct Execution {
     pub dispatched_at: Option<Time>,
     pub deleted: Option<bool>,
     pub is_plugin_execution: Option<bool>,
+    /// Where results lie that are too large for the row; read with the results.
+    pub results_key: Option<String>,
+    /// Why a run of ours failed; read with `Parts::run`.
+    pub failure: Option<Json>,
+    /// Number of the version that a run of ours is pinned to; read with `Parts::run`.
+    pub script_version: Option<i32>,
+}
+
+/// What of an execution is read beside its small columns.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Parts {
+    pub params: bool,
+    pub results: bool,
+    /// Failure and version of a run of ours.
+    pub run: bool,
+}
+
+impl Parts {
+    /// Small columns only.
+    pub const FEW: Parts = Parts { params: false, results: false, run: false };
+    /// Everything.
+    pub const ALL: Parts = Parts { params: true, results: true, run: true };
+
+    fn columns(self) -> String {
+        let part = |read: bool, sql: &'static str| if read { sql } else { "NULL" };
+        format!(
+            "e.id, e.script_id, e.user_id, e.start_date, e.end_date, e.status, e.progress, {} AS params, {} AS results, {} AS results_key,
+             CASE WHEN e.status = 'PENDING' THEN COALESCE(e.queued_at, r.waiting_since) ELSE e.queued_at END AS queued_at,
+             e.dispatched_at, f.deleted, f.is_plugin_execution, {} AS failure, {} AS script_version",
+            part(self.params, "e.params"),
+            part(self.results, "e.results"),
+            part(self.results, "r.results_key"),
+            part(self.run, "r.failure"),
+            part(self.run, "(SELECT v.number FROM script_version v WHERE v.id = r.script_version_id)"),
+        )
+    }
 }
 
 /// Which executions a list shows.
@@ -34,8 +70,7 @@ pub struct Wanted {
     /// Open, or ended at or after this.
     pub changed_since: Option<Time>,
     pub include_deleted: bool,
-    pub without_params: bool,
-    pub without_results: bool,
+    pub parts: Parts,
     /// (limit, offset)
     pub page: (i64, i64),
     pub search: Search,
@@ -69,16 +104,6 @@ pub struct NewExecution<'a> {
 }
 
 const JOINED: &str = "FROM execution e LEFT JOIN execution_flag f ON f.execution_id = e.id LEFT JOIN execution_run r ON r.execution_id = e.id";
-
-fn columns(params: bool, results: bool) -> String {
-    format!(
-        "e.id, e.script_id, e.user_id, e.start_date, e.end_date, e.status, e.progress, {} AS params, {} AS results,
-         CASE WHEN e.status = 'PENDING' THEN COALESCE(e.queued_at, r.waiting_since) ELSE e.queued_at END AS queued_at,
-         e.dispatched_at, f.deleted, f.is_plugin_execution",
-        if params { "e.params" } else { "NULL" },
-        if results { "e.results" } else { "NULL" },
-    )
-}
 
 /// The order of every list: what is open first, then the newest end.
 const ORDER: &str = "ORDER BY COALESCE(e.end_date, '9999-12-31') DESC, e.start_date DESC, e.id";
@@ -125,19 +150,19 @@ impl Wanted {
 }
 
 /// The execution with this id, whoever asks.
-pub async fn find(db: &Db, id: Id, params: bool, results: bool) -> sqlx::Result<Option<Execution>> {
-    let text = sqlx::AssertSqlSafe(format!("SELECT {} {JOINED} WHERE e.id = $1", columns(params, results)));
+pub async fn find(db: &Db, id: Id, parts: Parts) -> sqlx::Result<Option<Execution>> {
+    let text = sqlx::AssertSqlSafe(format!("SELECT {} {JOINED} WHERE e.id = $1", parts.columns()));
     reading!(db, |on| sqlx::query_as(text).bind(id).fetch_optional(on).await)
 }
 
 /// The execution as this transaction sees it.
 pub async fn find_within(tx: &mut Tx, id: Id) -> sqlx::Result<Option<Execution>> {
-    let text = sqlx::AssertSqlSafe(format!("SELECT {} {JOINED} WHERE e.id = $1", columns(true, true)));
+    let text = sqlx::AssertSqlSafe(format!("SELECT {} {JOINED} WHERE e.id = $1", Parts::ALL.columns()));
     within!(tx, |on| sqlx::query_as(text).bind(id).fetch_optional(on).await)
 }
 
 pub async fn list(db: &Db, wanted: &Wanted) -> sqlx::Result<Vec<Execution>> {
-    let columns = columns(!wanted.without_params, !wanted.without_results);
+    let columns = wanted.parts.columns();
     let (condition, values) = wanted.search.condition(db, 7);
     let text = sqlx::AssertSqlSafe(format!(
         "SELECT {columns} {JOINED} {} AND {condition} {} LIMIT $5 OFFSET $6",
@@ -159,7 +184,7 @@ pub async fn newest_of(db: &Db, owners: &[Id], each: i64) -> sqlx::Result<Vec<Ex
              FROM execution x WHERE user_id IN ({})) e
          LEFT JOIN execution_flag f ON f.execution_id = e.id LEFT JOIN execution_run r ON r.execution_id = e.id
          WHERE nth <= $1 {ORDER}",
-        columns(true, true),
+        Parts::ALL.columns(),
         placeholders(2, owners.len())
     ));
     reading!(db, |on| bind_values!(sqlx::query_as(text).bind(each), values).fetch_all(on).await)
@@ -250,14 +275,15 @@ pub async fn set_progress(tx: &mut Tx, id: Id, progress: i32) -> sqlx::Result<()
         .map(drop))
 }
 
-/// Stores results. With `only_if_none`, only where none are stored yet.
-pub async fn set_results(tx: &mut Tx, id: Id, results: &Json, only_if_none: bool) -> sqlx::Result<()> {
+/// Stores results. With `only_if_none`, only where none are stored yet; false if they were not stored.
+pub async fn set_results(tx: &mut Tx, id: Id, results: &Json, only_if_none: bool) -> sqlx::Result<bool> {
     let text = if only_if_none {
-        "UPDATE execution SET results = $2 WHERE id = $1 AND (results IS NULL OR CAST(results AS TEXT) IN ('{}', 'null'))"
+        "UPDATE execution SET results = $2 WHERE id = $1 AND (results IS NULL OR CAST(results AS TEXT) IN ('{}', 'null'))
+             AND NOT EXISTS (SELECT 1 FROM execution_run r WHERE r.execution_id = execution.id AND r.results_key IS NOT NULL)"
     } else {
         "UPDATE execution SET results = $2 WHERE id = $1"
     };
-    within!(tx, |on| sqlx::query(text).bind(id).bind(results).execute(on).await.map(drop))
+    within!(tx, |on| sqlx::query(text).bind(id).bind(results).execute(on).await.map(|r| r.rows_affected() == 1))
 }
 
 /// Marks or unmarks an execution as deleted: hidden from lists.

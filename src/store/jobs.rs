@@ -1,8 +1,11 @@
 //! Table `job`: the durable queue. A worker holds a job by a lease and a token; every write of a worker carries the token,
 //! and zero rows mean that the lease is lost.
 
-use super::{Db, Id, Json, Time, Tx};
-use crate::{execution::status::Status, reading, within, writing};
+use super::{
+    Db, Id, Json, Time, Tx,
+    search::{Value, placeholders},
+};
+use crate::{bind_values, execution::status::Status, reading, within, writing};
 
 /// A job that a worker has claimed.
 #[derive(Debug, Clone, sqlx::FromRow)]
@@ -66,9 +69,9 @@ const CPU: &str = "CASE WHEN COALESCE(s.cpu_reservation, 0) > $5 THEN $5 ELSE CO
 const MEMORY: &str =
     "CASE WHEN COALESCE(s.memory_reservation, 0) > $6 THEN $6 ELSE COALESCE(s.memory_reservation, 0) END";
 
-/// Who has a slot: administrators always, others while fewer runs than their limit are active.
-const ACTIVE: &str = "(SELECT count(*) FROM execution a WHERE a.user_id = e.user_id
-    AND a.status IN ('PENDING', 'READY', 'SUBMITTED', 'RUNNING', 'CANCELLING') AND a.status <> 'PENDING')";
+/// How many slots each user holds. The list of states is the condition of the index of open executions, word for word.
+const BUSY: &str = "SELECT user_id, count(*) AS n FROM execution
+    WHERE status IN ('PENDING', 'READY', 'SUBMITTED', 'RUNNING', 'CANCELLING') AND status <> 'PENDING' GROUP BY user_id";
 
 pub async fn insert(tx: &mut Tx, new: &NewJob<'_>, now: Time) -> sqlx::Result<()> {
     within!(tx, |on| sqlx::query(
@@ -138,14 +141,16 @@ pub async fn claim_anywhere(
 /// runs, then the oldest. Runs that are to be cancelled while they wait come before all.
 pub async fn next_waiting(db: &Db, slots: i64, free: Free, now: Time) -> sqlx::Result<Option<Waiting>> {
     let text = sqlx::AssertSqlSafe(format!(
-        r#"SELECT j.id AS job, e.id AS execution, e.user_id AS "user", e.status,
+        r#"WITH busy AS ({BUSY})
+           SELECT j.id AS job, e.id AS execution, e.user_id AS "user", e.status,
                {CPU} AS cpu_reservation, {MEMORY} AS memory_reservation
            FROM job j JOIN execution e ON e.id = j.subject_id JOIN script s ON s.id = e.script_id JOIN "user" u ON u.id = e.user_id
+               LEFT JOIN busy b ON b.user_id = e.user_id
            WHERE j.kind = 'run_execution' AND j.state = 'waiting' AND j.run_at <= $1
              AND (e.status <> 'PENDING' OR (
                  {CPU} <= $3 AND {MEMORY} <= $4
-                 AND (u.role IN ('ADMIN', 'SUPERADMIN') OR {ACTIVE} < COALESCE(u.max_concurrent_executions, $2))))
-           ORDER BY CASE WHEN e.status = 'PENDING' THEN 1 ELSE 0 END, {ACTIVE}, e.start_date LIMIT 1"#
+                 AND (u.role IN ('ADMIN', 'SUPERADMIN') OR COALESCE(b.n, 0) < COALESCE(u.max_concurrent_executions, $2))))
+           ORDER BY CASE WHEN e.status = 'PENDING' THEN 1 ELSE 0 END, COALESCE(b.n, 0), e.start_date LIMIT 1"#
     ));
     reading!(db, |on| sqlx::query_as(text)
         .bind(now)
@@ -254,21 +259,38 @@ pub async fn release(db: &Db, worker: Id, now: Time) -> sqlx::Result<()> {
         .map(drop))
 }
 
-/// Waiting runs that the order puts before this one; at most 1,000 are counted.
-pub async fn ahead(db: &Db, user: Id, start: Time) -> sqlx::Result<(i64, i64, i64)> {
-    reading!(db, |on| {
-        sqlx::query_as(
-        "SELECT (SELECT count(*) FROM (SELECT 1 AS one FROM job j JOIN execution e ON e.id = j.subject_id
-                 WHERE j.kind = 'run_execution' AND j.state = 'waiting' AND e.status = 'PENDING' AND e.start_date < $2 LIMIT 1000) q),
-                (SELECT count(*) FROM (SELECT 1 AS one FROM job j JOIN execution e ON e.id = j.subject_id
-                 WHERE j.kind = 'run_execution' AND j.state = 'waiting' AND e.status = 'PENDING' AND e.start_date < $2
-                   AND e.user_id = $1 LIMIT 1000) q),
-                (SELECT count(*) FROM execution a WHERE a.user_id = $1
-                 AND a.status IN ('PENDING', 'READY', 'SUBMITTED', 'RUNNING', 'CANCELLING') AND a.status <> 'PENDING')"
-    )
-    .bind(user)
-    .bind(start)
-    .fetch_one(on)
-    .await
-    })
+/// Where a waiting run of ours stands.
+#[derive(Debug, Clone, Copy, sqlx::FromRow)]
+pub struct Position {
+    pub execution: Id,
+    /// Waiting runs that come before it.
+    pub ahead: i64,
+    /// Of these, its owner's own.
+    pub own: i64,
+    /// Runs of its owner that hold a slot.
+    pub active: i64,
+    /// Slots of its owner; `None` without a limit.
+    pub slots: Option<i64>,
+}
+
+/// Where these runs stand in the order of `next_waiting`, as if nothing ended: who has to wait for a slot comes last, then
+/// counts how many runs its owner would have before it, then its age. `slots` is the limit of users without one of their own.
+pub async fn positions(db: &Db, executions: &[Id], slots: i64) -> sqlx::Result<Vec<Position>> {
+    let values: Vec<Value> = executions.iter().map(|id| Value::Id(*id)).collect();
+    let text = sqlx::AssertSqlSafe(format!(
+        r#"WITH busy AS ({BUSY}),
+             waiting AS (
+               SELECT e.id, e.start_date, COALESCE(b.n, 0) AS active,
+                   ROW_NUMBER() OVER (PARTITION BY e.user_id ORDER BY e.start_date, e.id) - 1 AS own,
+                   CASE WHEN u.role IN ('ADMIN', 'SUPERADMIN') THEN NULL ELSE COALESCE(u.max_concurrent_executions, $1) END AS slots
+               FROM job j JOIN execution e ON e.id = j.subject_id JOIN "user" u ON u.id = e.user_id LEFT JOIN busy b ON b.user_id = e.user_id
+               WHERE j.kind = 'run_execution' AND j.state = 'waiting' AND e.status = 'PENDING'),
+             ordered AS (
+               SELECT id, active, own, slots, ROW_NUMBER() OVER (
+                   ORDER BY CASE WHEN active + own >= slots THEN 1 ELSE 0 END, active + own, start_date, id) - 1 AS ahead
+               FROM waiting)
+           SELECT id AS execution, ahead, own, active, CAST(slots AS BIGINT) AS slots FROM ordered WHERE id IN ({})"#,
+        placeholders(2, executions.len())
+    ));
+    reading!(db, |on| bind_values!(sqlx::query_as(text).bind(slots), values).fetch_all(on).await)
 }

@@ -2,8 +2,12 @@
 
 use serde::Serialize;
 
-use super::{Db, Id, Time, Tx, script_logs::After};
-use crate::{reading, within};
+use super::{
+    Db, Id, Time, Tx,
+    script_logs::After,
+    search::{Value, placeholders},
+};
+use crate::{bind_values, reading, within};
 
 /// A row of `execution_log`, as clients see it.
 #[derive(Debug, Clone, Serialize, sqlx::FromRow, utoipa::ToSchema)]
@@ -59,6 +63,17 @@ pub async fn list(db: &Db, execution: Id, after: After, limit: i64) -> sqlx::Res
     .bind(limit)
     .fetch_all(on)
     .await)
+}
+
+/// The logs of several executions, each in its order; at most `limit` lines in all.
+pub async fn of_all(db: &Db, executions: &[Id], limit: i64) -> sqlx::Result<Vec<ExecutionLog>> {
+    let values: Vec<Value> = executions.iter().map(|id| Value::Id(*id)).collect();
+    let text = sqlx::AssertSqlSafe(format!(
+        "SELECT CAST(id AS BIGINT) AS id, execution_id, level, register_date, text FROM execution_log
+         WHERE execution_id IN ({}) ORDER BY execution_id, execution_log.id LIMIT $1",
+        placeholders(2, executions.len())
+    ));
+    reading!(db, |on| bind_values!(sqlx::query_as(text).bind(limit), values).fetch_all(on).await)
 }
 
 /// The last lines of an execution, oldest first.

@@ -88,6 +88,42 @@ pub async fn set_failure(tx: &mut Tx, execution: Id, failure: &Json) -> sqlx::Re
         .map(drop))
 }
 
+/// Where results lie that are too large for their row; `None` if they stand in it.
+pub async fn set_results_key(tx: &mut Tx, execution: Id, key: Option<&str>) -> sqlx::Result<()> {
+    within!(tx, |on| {
+        sqlx::query(
+        "UPDATE execution_run SET results_key = $2 WHERE execution_id = $1 AND (results_key IS NOT NULL OR $2 IS NOT NULL)"
+    )
+    .bind(execution)
+    .bind(key)
+    .execute(on)
+    .await
+    .map(drop)
+    })
+}
+
+/// Executions of a script whose results lie beside their rows.
+pub async fn with_results_of_script(tx: &mut Tx, script: Id) -> sqlx::Result<Vec<Id>> {
+    within!(tx, |on| sqlx::query_scalar(
+        "SELECT e.id FROM execution e JOIN execution_run r ON r.execution_id = e.id
+         WHERE e.script_id = $1 AND r.results_key IS NOT NULL"
+    )
+    .bind(script)
+    .fetch_all(on)
+    .await)
+}
+
+/// Executions of a person whose results lie beside their rows.
+pub async fn with_results_of_user(tx: &mut Tx, user: Id) -> sqlx::Result<Vec<Id>> {
+    within!(tx, |on| sqlx::query_scalar(
+        "SELECT e.id FROM execution e JOIN execution_run r ON r.execution_id = e.id
+         WHERE e.user_id = $1 AND r.results_key IS NOT NULL"
+    )
+    .bind(user)
+    .fetch_all(on)
+    .await)
+}
+
 /// What the script of a run reserves: nano-CPUs and bytes.
 pub async fn reservation(db: &Db, execution: Id) -> sqlx::Result<Option<(i64, i64)>> {
     reading!(db, |on| sqlx::query_as(

@@ -116,6 +116,13 @@ pub async fn get(db: &Db, id: Id) -> sqlx::Result<Option<Script>> {
     find(db, &Key::Id(id), &Viewer::Everything).await
 }
 
+/// The scripts of these ids, in no order, whoever asks.
+pub async fn with_ids(db: &Db, ids: &[Id]) -> sqlx::Result<Vec<Script>> {
+    let values: Vec<Value> = ids.iter().map(|id| Value::Id(*id)).collect();
+    let text = format!("SELECT {COLUMNS} FROM script WHERE id IN ({})", placeholders(1, ids.len()));
+    reading!(db, |on| bind_values!(sqlx::query_as(sql(text)), values).fetch_all(on).await)
+}
+
 /// The script as this transaction sees it.
 pub async fn get_within(tx: &mut Tx, id: Id) -> sqlx::Result<Option<Script>> {
     let text = format!("SELECT {COLUMNS} FROM script WHERE id = $1");

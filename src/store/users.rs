@@ -208,6 +208,13 @@ pub async fn find(db: &Db, key: &Key) -> sqlx::Result<Option<Profile>> {
     })
 }
 
+/// The accounts of these ids, in no order.
+pub async fn with_ids(db: &Db, ids: &[Id]) -> sqlx::Result<Vec<Profile>> {
+    let values: Vec<Value> = ids.iter().map(|id| Value::Id(*id)).collect();
+    let text = sql(format!(r#"SELECT {PROFILE} FROM "user" WHERE id IN ({})"#, placeholders(1, ids.len())));
+    reading!(db, |on| bind_values!(sqlx::query_as(text), values).fetch_all(on).await)
+}
+
 /// The account as this transaction sees it.
 pub async fn profile_within(tx: &mut Tx, id: Id) -> sqlx::Result<Option<Profile>> {
     let text = sql(format!(r#"SELECT {PROFILE} FROM "user" WHERE id = $1"#));

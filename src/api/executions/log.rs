@@ -7,7 +7,11 @@ use super::find;
 use crate::{
     api::{
         Data, data,
-        extract::{json, path::ExecutionPath, query::Pairs},
+        extract::{
+            json::{self, Object},
+            path::ExecutionPath,
+            query::Pairs,
+        },
         stream::{self, Source},
     },
     app::App,
@@ -17,6 +21,7 @@ use crate::{
     jobs::run_execution::level_of,
     store::{
         self,
+        executions::Parts,
         logs::{ExecutionLog, Line},
     },
 };
@@ -34,7 +39,7 @@ pub async fn list(
     path: ExecutionPath,
     query: Pairs,
 ) -> Result<Json<Data<Vec<ExecutionLog>>>> {
-    let execution = find(&app, &user, path.0, false, false).await?;
+    let execution = find(&app, &user, path.0, Parts::FEW).await?;
     let after = crate::api::scripts::log::after(&query)?;
     Ok(data(store::logs::list(&app.db, execution.id, after, i64::MAX).await?))
 }
@@ -50,7 +55,7 @@ pub async fn stream(
     query: Pairs,
     headers: HeaderMap,
 ) -> Result<Response> {
-    let execution = find(&app, &user, path.0, false, false).await?;
+    let execution = find(&app, &user, path.0, Parts::FEW).await?;
     stream::open(app, user, Source::Execution(execution.id), &query, &headers).await
 }
 
@@ -61,9 +66,18 @@ pub async fn add(
     State(app): State<App>,
     who: Reporter,
     path: ExecutionPath,
-    json::Body(body): json::Body,
+    body: Result<json::Body>,
 ) -> Result<Json<Data<ExecutionLog>>> {
     let lenient = matches!(who, Reporter::Run(_));
+    let body = match body {
+        Ok(json::Body(body)) => body,
+        // A container cannot mend its line: the log tells that there was one.
+        Err(error) if who.is_container() => {
+            let text = format!("A line could not be read: {}", error.of_body()?);
+            Object::of([("text".to_owned(), text), ("level".to_owned(), "WARNING".to_owned())])?
+        }
+        Err(error) => return Err(error),
+    };
     let text = body.get::<Value>("text").unwrap_or_default();
     let level = body.get::<Value>("level").unwrap_or_default();
     let as_text = |value: &Value| match value {

@@ -15,12 +15,15 @@ use crate::{
     },
     app::App,
     auth::{Reporter, Run, User},
+    engine::grouped,
     error::{Error, Result},
     execution::{
+        failure::{Class, Failure},
         report::{self, By, Outcome, Report},
+        results,
         status::Status,
     },
-    store::{self, runs::ExecutionRun},
+    store::{self, executions::Parts, runs::ExecutionRun},
 };
 
 /// Reports state, progress or results. Administrators, and a run for itself. What comes late is answered 200 and changes nothing.
@@ -30,19 +33,44 @@ pub async fn update(
     State(app): State<App>,
     who: Reporter,
     path: ExecutionPath,
-    json::Body(body): json::Body,
+    body: Result<json::Body>,
 ) -> Result<Json<Data<ExecutionView>>> {
     let user = match &who {
         Reporter::User(user) => Some(&**user),
         Reporter::Run(_) => None,
     };
-    if let (Some(user), Some(deleted)) = (user, body.get::<bool>("deleted")) {
+    let body = match body {
+        Ok(json::Body(body)) => Ok(body),
+        Err(error) if who.is_container() => Err(error.of_body()?),
+        Err(error) => return Err(error),
+    };
+    if let (Some(user), Ok(body)) = (user, &body)
+        && let Some(deleted) = body.get::<bool>("deleted")
+    {
         return hide(&app, user, path, deleted).await;
     }
-    // Containers of ours never hear a 4xx for content that they cannot mend.
-    let report = read(&body, user.is_some())?;
+    let mut report = match &body {
+        // Containers of ours never hear a 4xx for content that they cannot mend.
+        Ok(body) => read(body, user.is_some())?,
+        Err(_) => Report::default(),
+    };
     if user.is_some_and(|user| !user.is_admin() && !user.is_environment) {
         return Err(Error::Forbidden("Forbidden".into()));
+    }
+    let missing = || Error::not_found("Ticket Not Found");
+    if matches!(&who, Reporter::Run(run) if run.execution != path.0) {
+        return Err(missing());
+    }
+    match body.map(|body| body.raw("results").map(|results| SqlJson(results.to_owned()))) {
+        Ok(None) => {}
+        Ok(Some(results)) if results.0.get().len() <= results::MAX_BYTES => {
+            report.results = Some(results::place(&app, path.0, results).await?);
+        }
+        Ok(Some(_)) => {
+            let most = grouped(results::MAX_BYTES as u64);
+            report = without_results(format!("The results have more than {most} bytes."));
+        }
+        Err(sentence) => report = without_results(sentence),
     }
     let by = match &who {
         Reporter::User(user) => By::new(user.actor(), "reported"),
@@ -50,17 +78,13 @@ pub async fn update(
     };
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
-    let missing = || Error::not_found("Ticket Not Found");
-    if let Reporter::Run(run) = &who {
-        if run.execution != path.0 {
-            return Err(missing());
-        }
-        if current(&mut tx, run).await?.is_none() {
-            // A word of an earlier attempt is heard and changes nothing.
-            let execution = store::executions::find_within(&mut tx, path.0).await?.ok_or_else(missing)?;
-            drop(tx);
-            return Ok(data(view(&app, None, execution, &Shown::whole()).await?));
-        }
+    if let Reporter::Run(run) = &who
+        && current(&mut tx, run).await?.is_none()
+    {
+        // A word of an earlier attempt is heard and changes nothing.
+        let execution = store::executions::find_within(&mut tx, path.0).await?.ok_or_else(missing)?;
+        drop(tx);
+        return Ok(data(view(&app, None, execution, &Shown::whole()).await?));
     }
     if report::apply(&mut tx, &app, path.0, &report, &by, now).await? == Outcome::Unknown {
         return Err(missing());
@@ -73,6 +97,12 @@ pub async fn update(
     Ok(data(view(&app, user, execution, &Shown::whole()).await?))
 }
 
+/// A run whose results cannot be kept has failed, and its log says why: nobody would wait for what never comes.
+fn without_results(sentence: String) -> Report {
+    let failure = Failure::new(Class::ScriptError, sentence);
+    Report { status: Some(Status::Failed), failure: Some(failure), ..Report::default() }
+}
+
 /// The row of a run, if its credential is of the attempt that counts.
 pub(super) async fn current(tx: &mut store::Tx, run: &Run) -> Result<Option<ExecutionRun>> {
     Ok(store::runs::find_within(tx, run.execution).await?.filter(|row| row.attempt == run.attempt))
@@ -80,7 +110,7 @@ pub(super) async fn current(tx: &mut store::Tx, run: &Run) -> Result<Option<Exec
 
 /// Hides an execution that has ended from lists, or shows it again. Owner or administrator.
 async fn hide(app: &App, user: &User, path: ExecutionPath, deleted: bool) -> Result<Json<Data<ExecutionView>>> {
-    let execution = find(app, user, path.0, true, true).await?;
+    let execution = find(app, user, path.0, Parts::ALL).await?;
     if !execution.status.is_terminal() {
         return Err(Error::invalid(format!(
             "An execution in state {} cannot be deleted; cancel it first",
@@ -88,11 +118,11 @@ async fn hide(app: &App, user: &User, path: ExecutionPath, deleted: bool) -> Res
         )));
     }
     store::executions::set_deleted(&app.db, path.0, deleted).await?;
-    let execution = find(app, user, path.0, true, true).await?;
+    let execution = find(app, user, path.0, Parts::ALL).await?;
     Ok(data(view(app, Some(user), execution, &Shown::whole()).await?))
 }
 
-/// Reads a report; strict for people, lenient for runs.
+/// Reads a report, but for its results; strict for people, lenient for runs.
 fn read(body: &Object, strict: bool) -> Result<Report> {
     let mut report = Report::default();
     if body.has("status") {
@@ -116,10 +146,7 @@ fn read(body: &Object, strict: bool) -> Result<Report> {
             return Err(Error::invalid("Progress must be between 0 and 100"));
         }
     }
-    if let Some(results) = body.raw("results") {
-        report.results = Some(SqlJson(results.to_owned()));
-    }
-    if strict && report.status.is_none() && report.progress.is_none() && report.results.is_none() {
+    if strict && report.status.is_none() && report.progress.is_none() && !body.has("results") {
         return Err(Error::invalid("Status, progress or results are required"));
     }
     Ok(report)

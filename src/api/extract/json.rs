@@ -16,11 +16,15 @@ use super::mend;
 use crate::{
     api::{MAX_BODY_BYTES, bodies::Share},
     app::App,
+    auth::OfContainer,
     error::{Error, Result},
+    execution::results,
 };
 
 /// Bytes of a gzipped body, as it comes over the wire.
 const MAX_PACKED_BYTES: usize = 25 << 20;
+/// Bytes of a report beside its results.
+const RESULTS_AROUND: usize = 64 << 10;
 /// Bytes that are unpacked at one time.
 const STEP: u64 = 64 << 10;
 
@@ -83,8 +87,8 @@ pub struct MaybeJson(pub Option<Object>);
 impl MaybeJson {
     /// A body that is read as JSON whatever its content type says; `None` if there is nothing.
     pub async fn whatever_type(request: Request, app: &App) -> Result<Option<Object>> {
-        let bytes = read(request, app.config.max_unpacked_bytes).await?;
-        if bytes.iter().all(u8::is_ascii_whitespace) { Ok(None) } else { parse(&bytes).map(Some) }
+        let (bytes, max_values) = read(request, app).await?;
+        if bytes.iter().all(u8::is_ascii_whitespace) { Ok(None) } else { parse(&bytes, max_values).map(Some) }
     }
 }
 
@@ -97,8 +101,8 @@ impl FromRequest<App> for Body {
                 "Send a JSON object, with the header Content-Type: application/json".into(),
             ));
         }
-        let bytes = read(request, app.config.max_unpacked_bytes).await?;
-        Ok(Body(parse(&bytes)?))
+        let (bytes, max_values) = read(request, app).await?;
+        Ok(Body(parse(&bytes, max_values)?))
     }
 }
 
@@ -109,11 +113,11 @@ impl FromRequest<App> for MaybeJson {
         if !is_json(request.headers()) {
             return Ok(MaybeJson(None));
         }
-        let bytes = read(request, app.config.max_unpacked_bytes).await?;
+        let (bytes, max_values) = read(request, app).await?;
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Ok(MaybeJson(None));
         }
-        Ok(MaybeJson(Some(parse(&bytes)?)))
+        Ok(MaybeJson(Some(parse(&bytes, max_values)?)))
     }
 }
 
@@ -126,8 +130,8 @@ fn is_json(headers: &HeaderMap) -> bool {
 /// A body that counts as no parameters: null, an empty list or text, zero, false (contract/scripts-executions.md 2).
 const NOTHING: [&str; 6] = ["null", "[]", "\"\"", "0", "false", ""];
 
-fn parse(bytes: &[u8]) -> Result<Object> {
-    let text = mend::mend(bytes)
+fn parse(bytes: &[u8], max_values: usize) -> Result<Object> {
+    let text = mend::mend(bytes, max_values)
         .map_err(|error| Error::invalid_as("invalid_json", format!("The body is not valid JSON: {error}")))?;
     match serde_json::from_str(&text) {
         Ok(values) => Ok(Object { values, is_object: true }),
@@ -141,8 +145,13 @@ pub fn not_an_object() -> Error {
     Error::invalid_as("invalid_json", "The body must be a JSON object, for example {\"key\": \"value\"}")
 }
 
-/// The whole body within its limits, unpacked. A body that is labelled gzip but is not counts as it is.
-async fn read(request: Request, max_unpacked: usize) -> Result<Bytes> {
+/// The whole body within its limits, unpacked, and how many values it may have. A body that is labelled gzip but is not
+/// counts as it is. Containers bring results.
+async fn read(request: Request, app: &App) -> Result<(Bytes, usize)> {
+    let (max_unpacked, max_values) = match request.extensions().get::<OfContainer>() {
+        Some(_) => (results::MAX_BYTES + RESULTS_AROUND, results::MAX_VALUES),
+        None => (app.config.max_unpacked_bytes, mend::MAX_VALUES),
+    };
     let packed = request
         .headers()
         .get(header::CONTENT_ENCODING)
@@ -155,21 +164,22 @@ async fn read(request: Request, max_unpacked: usize) -> Result<Bytes> {
     };
     let share = request.extensions().get::<Share>().cloned();
     let most = share.as_ref().map_or(MAX_BODY_BYTES, |share| share.limit);
-    let (limit, max_unpacked) = (limit.min(most), max_unpacked.min(most));
+    let limit = limit.min(most);
+    let max_unpacked = if most < MAX_BODY_BYTES { max_unpacked.min(most) } else { max_unpacked };
     let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > limit) {
         return Err(Error::TooLarge(text.into()));
     }
     let body = to_bytes(request.into_body(), limit).await.map_err(|_| Error::TooLarge(text.into()))?;
     if !packed {
-        return Ok(body);
+        return Ok((body, max_values));
     }
     let unpacked = tokio::task::spawn_blocking(move || unpack(body, max_unpacked, share.as_ref()));
     let unpacked = unpacked.await.map_err(|error| Error::Internal(error.into()))??;
     if unpacked.len() > max_unpacked {
         return Err(Error::TooLarge("Decompressed request body too large".into()));
     }
-    Ok(unpacked)
+    Ok((unpacked, max_values))
 }
 
 /// One byte more than the limit at most. What is not gzip stays as it is.

@@ -5,7 +5,7 @@ use std::fmt;
 
 /// Containers within each other.
 pub const MAX_LEVELS: usize = 128;
-/// Values of one document: objects, arrays and what is in them; keys do not count.
+/// Values of one document, unless it is a result: objects, arrays and what is in them; keys do not count.
 pub const MAX_VALUES: usize = 1_000_000;
 /// Digits of one number, and the greatest decimal exponent. PostgreSQL writes `1e131071` out, digit by digit.
 pub const MAX_DIGITS: usize = 400;
@@ -35,12 +35,12 @@ impl fmt::Display for JsonError {
 /// * a byte order mark at the start is dropped.
 ///
 /// # Errors
-/// A document that is no JSON even so, is deeper than [`MAX_LEVELS`], or has more than [`MAX_VALUES`] values.
-pub fn mend(bytes: &[u8]) -> Result<String, JsonError> {
+/// A document that is no JSON even so, is deeper than [`MAX_LEVELS`], or has more than `max_values` values.
+pub fn mend(bytes: &[u8], max_values: usize) -> Result<String, JsonError> {
     let text = String::from_utf8_lossy(bytes);
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let mut pen = Pen { text, bytes: text.as_bytes(), at: 0, out: String::new(), copied: 0 };
-    pen.document()?;
+    pen.document(max_values)?;
     pen.out.push_str(&text[pen.copied..]);
     Ok(pen.out)
 }
@@ -61,14 +61,14 @@ struct Pen<'a> {
 }
 
 impl Pen<'_> {
-    fn document(&mut self) -> Result<(), JsonError> {
+    fn document(&mut self, max_values: usize) -> Result<(), JsonError> {
         let mut open: Vec<Container> = Vec::new();
         let mut values = 0;
         self.blanks();
         loop {
             values += 1;
-            if values > MAX_VALUES {
-                return self.wrong(format!("more than {MAX_VALUES} values"));
+            if values > max_values {
+                return self.wrong(format!("more than {max_values} values"));
             }
             let opened = match self.peek() {
                 Some(b'{') => Some(Container::Object),

@@ -154,6 +154,7 @@ pub async fn person(State(app): State<App>, user: User) -> Result<Response> {
             let wanted = store::executions::Wanted {
                 user: Some(user.id),
                 include_deleted: true,
+                parts: crate::api::executions::Shown::default().parts(),
                 page: (1, offset),
                 ..store::executions::Wanted::default()
             };

@@ -144,7 +144,7 @@ fn entry(line: &[u8]) -> Option<Entry> {
     if line.is_empty() {
         return None;
     }
-    serde_json::from_str(&mend::mend(line).ok()?).ok()
+    serde_json::from_str(&mend::mend(line, mend::MAX_VALUES).ok()?).ok()
 }
 
 /// The host accounts of units that live below the data folder.

@@ -5,9 +5,9 @@ use serde_json::value::RawValue;
 use trends_earth::api::extract::mend::{MAX_LEVELS, MAX_VALUES, mend};
 
 fn mended(text: &str) -> String {
-    let out = mend(text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error}"));
+    let out = mend(text.as_bytes(), MAX_VALUES).unwrap_or_else(|error| panic!("{text}: {error}"));
     assert!(serde_json::from_str::<&RawValue>(&out).is_ok(), "{out}");
-    assert_eq!(mend(out.as_bytes()).as_ref(), Ok(&out), "mending again changes nothing");
+    assert_eq!(mend(out.as_bytes(), MAX_VALUES).as_ref(), Ok(&out), "mending again changes nothing");
     out
 }
 
@@ -38,7 +38,7 @@ fn what_python_writes_is_mended() {
     ] {
         assert_eq!(mended(text), expected, "{text}");
     }
-    assert_eq!(mend(b"\"a\xff\xfeb\"").unwrap(), "\"a\u{fffd}\u{fffd}b\"");
+    assert_eq!(mend(b"\"a\xff\xfeb\"", MAX_VALUES).unwrap(), "\"a\u{fffd}\u{fffd}b\"");
 }
 
 #[test]
@@ -97,23 +97,25 @@ fn what_is_no_json_is_refused_with_line_and_column() {
         ("/* x */ 1", "a value is expected, not `/`"),
         ("True", "a value is expected, not `T`"),
     ] {
-        let error = mend(text.as_bytes()).expect_err(text).to_string();
+        let error = mend(text.as_bytes(), MAX_VALUES).expect_err(text).to_string();
         assert!(error.starts_with("The JSON is not valid at line ") && error.contains(expected), "{text}: {error}");
     }
-    assert!(mend(b"\xff").is_err());
+    assert!(mend(b"\xff", MAX_VALUES).is_err());
 }
 
 #[test]
 fn depth_and_number_of_values_are_bounded() {
     let deep = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
     assert_eq!(mended(&deep(MAX_LEVELS)), deep(MAX_LEVELS));
-    assert!(mend(deep(MAX_LEVELS + 1).as_bytes()).unwrap_err().to_string().contains("more than 128 levels"));
-    assert!(mend("[".repeat(10_000_000).as_bytes()).is_err());
-    assert!(mend("{\"a\":".repeat(1_000_000).as_bytes()).is_err());
+    assert!(
+        mend(deep(MAX_LEVELS + 1).as_bytes(), MAX_VALUES).unwrap_err().to_string().contains("more than 128 levels")
+    );
+    assert!(mend("[".repeat(10_000_000).as_bytes(), MAX_VALUES).is_err());
+    assert!(mend("{\"a\":".repeat(1_000_000).as_bytes(), MAX_VALUES).is_err());
 
     let many = |n: usize| format!("[{}]", vec!["0"; n].join(","));
-    assert!(mend(many(MAX_VALUES - 1).as_bytes()).is_ok());
-    let error = mend(many(MAX_VALUES).as_bytes()).unwrap_err().to_string();
+    assert!(mend(many(MAX_VALUES - 1).as_bytes(), MAX_VALUES).is_ok());
+    let error = mend(many(MAX_VALUES).as_bytes(), MAX_VALUES).unwrap_err().to_string();
     assert!(error.contains("more than 1000000 values"), "{error}");
 }
 
@@ -151,17 +153,17 @@ proptest! {
     #[test]
     fn good_json_stays_byte_for_byte(text in any_json()) {
         prop_assume!(serde_json::from_str::<serde_json::Value>(&text).is_ok());
-        let mended = mend(text.as_bytes());
+        let mended = mend(text.as_bytes(), MAX_VALUES);
         prop_assert_eq!(mended.as_deref(), Ok(text.as_str()));
     }
 
     #[test]
     fn what_comes_out_is_strict_json_and_stays_as_it_is(text in any_tokens()) {
-        if let Ok(out) = mend(text.as_bytes()) {
+        if let Ok(out) = mend(text.as_bytes(), MAX_VALUES) {
             prop_assert!(serde_json::from_str::<serde_json::Value>(&out).is_ok() || out.contains('e'), "{}", out);
             prop_assert!(serde_json::from_str::<&RawValue>(&out).is_ok(), "{}", out);
             prop_assert!(!out.contains("\\u0000") || out.contains("\\\\u0000"));
-            let again = mend(out.as_bytes());
+            let again = mend(out.as_bytes(), MAX_VALUES);
             prop_assert_eq!(again.as_deref(), Ok(out.as_str()));
         } else {
             // It never refuses what a strict parser takes.
@@ -171,7 +173,7 @@ proptest! {
 
     #[test]
     fn any_bytes_end_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        if let Ok(out) = mend(&bytes) {
+        if let Ok(out) = mend(&bytes, MAX_VALUES) {
             prop_assert!(serde_json::from_str::<&RawValue>(&out).is_ok());
         }
     }

@@ -1,0 +1,67 @@
+//! Results of a run. Small ones stand in the row; large ones lie beside it as an object, so that lists and updates of the
+//! table stay fast. Beside the existing server all stand in the row, where it reads them.
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+use sqlx::types::Json as SqlJson;
+
+use crate::{
+    app::App,
+    store::{self, Id, Json, Tx},
+};
+
+/// Bytes of results that stand in the row.
+const IN_ROW: usize = 1_000_000;
+/// Bytes of results that are kept at all.
+pub const MAX_BYTES: usize = 64 << 20;
+/// Values of one document of results, as `mend` counts them.
+pub const MAX_VALUES: usize = 40_000_000;
+
+/// Results of a report, ready to be kept.
+#[derive(Debug, Clone)]
+pub struct Results {
+    document: Json,
+    /// The object in which they lie already, if they are large.
+    key: Option<String>,
+}
+
+/// Makes results ready to be kept. Comes before the transaction: an object may be far away.
+pub async fn place(app: &App, execution: Id, results: Json) -> anyhow::Result<Results> {
+    let text = results.0.get();
+    if text.len() <= IN_ROW || app.coexists || store::executions::glance(&app.db, execution).await?.is_none() {
+        return Ok(Results { document: results, key: None });
+    }
+    let digest = Sha256::digest(text);
+    let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let key = format!("{}/{hex}.json", folder(execution));
+    app.objects.put(&key, Bytes::copy_from_slice(text.as_bytes())).await?;
+    Ok(Results { document: results, key: Some(key) })
+}
+
+/// Keeps results, in the transaction that has locked the execution; with `only_if_none`, only where none are kept yet.
+pub async fn keep(tx: &mut Tx, execution: Id, results: &Results, only_if_none: bool) -> anyhow::Result<()> {
+    // An execution of the existing server has no row of ours to name an object in.
+    let key = match &results.key {
+        Some(key) if store::runs::find_within(tx, execution).await?.is_some() => Some(key),
+        _ => None,
+    };
+    let none = SqlJson(RawValue::from_string("{}".to_owned())?);
+    let in_row = if key.is_some() { &none } else { &results.document };
+    if store::executions::set_results(tx, execution, in_row, only_if_none).await? {
+        store::runs::set_results_key(tx, execution, key.map(String::as_str)).await?;
+    }
+    Ok(())
+}
+
+/// Results that lie beside their row; `None` if the object is gone.
+pub async fn load(app: &App, key: &str) -> anyhow::Result<Option<Json>> {
+    let Some(bytes) = app.objects.get(key).await? else { return Ok(None) };
+    let text = String::from_utf8(bytes.into())?;
+    Ok(Some(SqlJson(RawValue::from_string(text)?)))
+}
+
+/// Where the results of an execution lie, also those of a report that came to nothing.
+pub fn folder(execution: Id) -> String {
+    format!("results/{execution}")
+}
