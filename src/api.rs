@@ -8,6 +8,7 @@ pub mod cors;
 pub mod csv;
 pub mod docs;
 pub mod email;
+pub mod etag;
 pub mod executions;
 pub mod extract;
 pub mod health;
@@ -128,6 +129,7 @@ pub fn service(app: &App) -> Router {
         .fallback(nowhere)
         .method_not_allowed_fallback(|| async { Error::MethodNotAllowed })
         .with_state(app.clone())
+        .layer(axum::middleware::from_fn(etag::tag))
         .layer(axum::middleware::from_fn_with_state(app.clone(), limit))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(CompressionLayer::new().compress_when(Compressible))

@@ -5,6 +5,7 @@ mod bad_input;
 mod bodies;
 mod connections;
 mod cors;
+mod etag;
 mod executions;
 mod health;
 mod matrix;

@@ -7,6 +7,6 @@ mod list;
 mod log;
 mod report;
 mod results;
-mod run;
+pub mod run;
 mod slots;
 mod stream;
