@@ -158,6 +158,9 @@ pub struct Config {
     pub deployment: Deployment,
     /// `HEALTH_CHECK_TOKEN`: who sends it is told that in prod too.
     pub health_token: Option<SecretString>,
+    /// `TE_WEBHOOK_ALLOW_PRIVATE`: callers may have addresses of this machine and of private networks called, and without TLS.
+    /// Default false.
+    pub webhook_allow_private: bool,
     /// `TE_OBJECTS_SHARED`: the folder `objects` of the data folder is on a disk that all nodes share. Default false.
     pub objects_shared: bool,
     /// What the machine's own package tools are told (`PIP_*`, `UV_*`, proxies, certificates) and what finds programs (`PATH`, `HOME`).
@@ -335,6 +338,7 @@ impl Config {
             },
             health_token: r.secret("HEALTH_CHECK_TOKEN"),
             silence_s: r.number("TE_SILENCE_S", 30, 1..=3_600),
+            webhook_allow_private: r.switch("TE_WEBHOOK_ALLOW_PRIVATE", false),
             objects_shared: r.switch("TE_OBJECTS_SHARED", false),
             machine,
         };

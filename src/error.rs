@@ -33,6 +33,8 @@ pub enum Error {
     Weak(&'static str),
     /// 409 with this sentence.
     Conflict(String),
+    /// 422: an `Idempotency-Key` that names another request.
+    KeyReused,
     /// 408: nothing came of the body for so many seconds.
     Silent { seconds: u64 },
     /// 413 with this sentence.
@@ -194,6 +196,11 @@ impl IntoResponse for Error {
             Error::Forbidden(detail) => plain(StatusCode::FORBIDDEN, &detail, Some("forbidden")),
             Error::Weak(detail) => plain(StatusCode::UNPROCESSABLE_ENTITY, detail, None),
             Error::Conflict(detail) => plain(StatusCode::CONFLICT, &detail, None),
+            Error::KeyReused => plain(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "This Idempotency-Key was used for another request.",
+                Some("idempotency_key_reused"),
+            ),
             Error::Silent { seconds } => {
                 let detail = format!("Nothing came of the body for {seconds} seconds; send the request again.");
                 plain(StatusCode::REQUEST_TIMEOUT, &detail, None)

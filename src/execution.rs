@@ -3,9 +3,11 @@
 pub mod cancel;
 pub mod dispatch;
 pub mod failure;
+pub mod idempotency;
 pub mod log;
 pub mod queue;
 pub mod report;
 pub mod results;
 pub mod status;
 pub mod submit;
+pub mod webhook;

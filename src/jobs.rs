@@ -5,6 +5,7 @@ pub mod build_script;
 pub mod chores;
 pub mod run_execution;
 pub mod send_mail;
+pub mod send_webhook;
 pub mod sweep_accounts;
 pub mod sweep_units;
 
@@ -33,6 +34,11 @@ pub const BUILD_SCRIPT: &str = "build_script";
 
 /// Kind of job: a letter of the outbox.
 pub const SEND_MAIL: &str = "send_mail";
+/// Kind of job: a call to the address that the caller of a run gave.
+pub const SEND_WEBHOOK: &str = "send_webhook";
+
+/// Minutes to wait after each failure to reach somebody outside, a day in all; after the last one it is given up.
+const WAITS: [u64; 8] = [1, 5, 15, 60, 120, 240, 480, 520];
 
 /// How long a worker waits for a wake-up before it looks by itself.
 const POLL: Duration = Duration::from_secs(1);

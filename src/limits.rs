@@ -154,7 +154,7 @@ impl Group {
             }
             "/api/v1/user" if posts => Group::UserCreation,
             "/api/v1/unsubscribe" | "/unsubscribe" => Group::UserCreation,
-            "/api/v1/script/{script}/run" => Group::ExecutionRun,
+            "/api/v1/script/{script}/run" | "/api/v1/execution/{execution}/rerun" => Group::ExecutionRun,
             _ => Group::Default,
         })
     }

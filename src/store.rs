@@ -6,6 +6,7 @@ pub mod credentials;
 pub mod db;
 pub mod events;
 pub mod executions;
+pub mod idempotency_keys;
 pub mod jobs;
 pub mod logs;
 pub mod mail_outbox;
@@ -24,6 +25,7 @@ pub mod sweep;
 pub mod unknown_logins;
 pub mod user_clients;
 pub mod users;
+pub mod webhook_deliveries;
 pub mod workers;
 
 pub use db::{Db, Id, Json, Time, Tx};

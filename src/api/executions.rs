@@ -2,6 +2,7 @@
 
 mod log;
 mod report;
+mod rerun;
 mod run;
 mod view;
 
@@ -43,6 +44,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(log::list, log::add))
         .routes(routes!(log::stream))
         .routes(routes!(request_cancel))
+        .routes(routes!(rerun::start))
         .routes(routes!(download_results))
         .routes(routes!(history))
 }
@@ -113,6 +115,14 @@ pub(super) async fn of_script(app: &App, user: &User, script: Id) -> Result<Vec<
         ..Wanted::default()
     };
     views(app, Some(user), store::executions::list(&app.db, &wanted).await?, &shown).await
+}
+
+/// What a call to the address of a caller tells of a run that has ended: all but parameters and results.
+pub async fn for_webhook(app: &App, id: Id) -> anyhow::Result<Option<Value>> {
+    let shown = Shown::whole().without_documents();
+    let Some(row) = store::executions::find(&app.db, id, shown.parts()).await? else { return Ok(None) };
+    let view = view(app, None, row, &shown).await.map_err(|error| anyhow::anyhow!("{error:?}"))?;
+    Ok(Some(serde_json::to_value(view)?))
 }
 
 /// A list, and a header that names what was ignored of its filter.

@@ -41,6 +41,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(list, create))
         .routes(routes!(export::people))
         .routes(routes!(me::get, me::update, me::remove))
+        .routes(routes!(me::webhook_secret))
         .routes(routes!(export::person))
         .routes(routes!(passwords::change_own))
         .routes(routes!(get, update, remove))

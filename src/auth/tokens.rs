@@ -1,7 +1,7 @@
 //! Signed tokens. Each kind has a key of its own, so that a token of one kind opens no other door; only account access
 //! tokens use the secret that is shared with the existing server (contract/auth-users.md 4.1).
 
-use aws_lc_rs::hkdf;
+use aws_lc_rs::{hkdf, hmac};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,8 @@ pub struct Tokens {
     access: (EncodingKey, DecodingKey),
     run: (EncodingKey, DecodingKey),
     unsubscribe: (EncodingKey, DecodingKey),
+    /// Of it come the secrets by which people know our calls.
+    webhook: hmac::Key,
     /// Of links that the existing server mailed.
     old_unsubscribe: DecodingKey,
 }
@@ -114,8 +116,14 @@ impl Tokens {
             access: pair(secret),
             run: pair(&derived(secret, "run")),
             unsubscribe: pair(&derived(secret, UNSUBSCRIBE)),
+            webhook: hmac::Key::new(hmac::HMAC_SHA256, &derived(secret, "webhook")),
             old_unsubscribe,
         }
+    }
+
+    /// The secret with which calls about a person's runs are signed: the same as long as the installation's secret is.
+    pub fn webhook_secret(&self, user: Id) -> SecretString {
+        SecretString::from(hex(hmac::sign(&self.webhook, user.0.as_bytes()).as_ref()))
     }
 
     /// A new access token of an account. Tokens count in whole seconds: within the second in which older ones were ended

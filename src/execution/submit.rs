@@ -1,6 +1,10 @@
 //! A run is accepted: row, pinned version, event and job in one transaction, committed before the answer.
 
-use super::{report::By, status::Status};
+use super::{
+    idempotency::{self, Key},
+    report::By,
+    status::Status,
+};
 use crate::{
     app::App,
     auth::User,
@@ -10,6 +14,7 @@ use crate::{
         events::Event,
         executions::{Execution, NewExecution},
         jobs::NewJob,
+        runs::NewRun,
         script_versions::Version,
         scripts::Script,
     },
@@ -23,10 +28,24 @@ pub struct Wishes {
     /// `X-TE-Script-Version`.
     pub version: Option<i32>,
     pub is_plugin_execution: bool,
+    /// The name of the submit, if a repetition is to be recognised.
+    pub key: Option<Key>,
+    /// `X-TE-Callback-URL`, checked.
+    pub callback_url: Option<String>,
+    /// The execution that is run again.
+    pub rerun_of: Option<Id>,
+}
+
+/// What came of a submit.
+#[derive(Debug)]
+pub struct Submitted {
+    pub execution: Execution,
+    /// The execution was made by an earlier submit of the same name.
+    pub replayed: bool,
 }
 
 /// Accepts a run of a script that the caller may see.
-pub async fn submit(app: &App, user: &User, script: &Script, params: &Json, wishes: &Wishes) -> Result<Execution> {
+pub async fn submit(app: &App, user: &User, script: &Script, params: &Json, wishes: &Wishes) -> Result<Submitted> {
     if matches!(script.compute_type.as_str(), "batch" | "openeo") {
         let kind = &script.compute_type;
         return Err(Error::invalid(format!(
@@ -39,6 +58,14 @@ pub async fn submit(app: &App, user: &User, script: &Script, params: &Json, wish
     let id = Id::random();
     let mut tx = app.db.begin().await?;
     let slots = store::users::slots(&mut tx, user.id, app.config.max_runs_per_user).await?;
+    if let Some(key) = &wishes.key {
+        let fingerprint = idempotency::fingerprint(script.id, wishes.version, params)?;
+        if let Some(first) = idempotency::take(&mut tx, user.id, key, &fingerprint, id, now).await? {
+            let execution = store::executions::find_within(&mut tx, first).await?;
+            let execution = execution.ok_or_else(|| anyhow::anyhow!("the execution of a key is not there"))?;
+            return Ok(Submitted { execution, replayed: true });
+        }
+    }
     let waiting = store::executions::waiting(&mut tx, user.id).await?;
     if waiting >= app.config.max_waiting_per_user {
         return Err(Error::Limited {
@@ -56,7 +83,14 @@ pub async fn submit(app: &App, user: &User, script: &Script, params: &Json, wish
         if gone { Error::not_found(format!("Script with id {} does not exist", wishes.script)) } else { error.into() }
     })?;
     store::executions::insert_flag(&mut tx, id, wishes.is_plugin_execution).await?;
-    store::runs::insert(&mut tx, id, version.id, queued.then_some(now)).await?;
+    let run = NewRun {
+        execution: id,
+        version: version.id,
+        waiting_since: queued.then_some(now),
+        rerun_of: wishes.rerun_of,
+        callback_url: wishes.callback_url.as_deref(),
+    };
+    store::runs::insert(&mut tx, &run).await?;
     let by = By::new(user.actor(), "submitted");
     let event = Event {
         at: now,
@@ -76,7 +110,7 @@ pub async fn submit(app: &App, user: &User, script: &Script, params: &Json, wish
     tx.commit().await?;
     app.wake();
     tracing::info!(execution.id = %id, script.slug = script.slug, user.id = %user.id, "execution {id} is accepted");
-    Ok(execution)
+    Ok(Submitted { execution, replayed: false })
 }
 
 /// The version that a run is pinned to: the one asked for, else the newest that is built.

@@ -1,4 +1,4 @@
-//! What any worker may do and no engine is needed for: letters, and sweeping. It goes on where no script can run.
+//! What any worker may do and no engine is needed for: letters, calls to callers, and sweeping. It goes on where no script can run.
 
 use std::{
     sync::Arc,
@@ -8,14 +8,14 @@ use std::{
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use super::{Lease, SEND_MAIL, send_mail, sweep_accounts};
+use super::{Lease, SEND_MAIL, SEND_WEBHOOK, send_mail, send_webhook, sweep_accounts};
 use crate::{
     app::App,
     clock::after,
     store::{self, Id, jobs::Job},
 };
 
-/// Letters that are sent at one time.
+/// Letters and calls that are sent at one time.
 const AT_ONCE: usize = 4;
 /// How often what is of no use is swept.
 const SWEEP: Duration = Duration::from_secs(3_600);
@@ -56,7 +56,14 @@ async fn round(app: &App, worker: Id, driven: &TaskTracker, room: &Arc<Semaphore
     while let Ok(seat) = room.clone().try_acquire_owned() {
         let (now, sent) = (app.clock.now(), Instant::now());
         let until = after(now, app.config.lease_s);
-        let Some(job) = store::jobs::claim_anywhere(&app.db, SEND_MAIL, worker, until, now).await? else { break };
+        let mut job = None;
+        for kind in [SEND_MAIL, SEND_WEBHOOK] {
+            job = store::jobs::claim_anywhere(&app.db, kind, worker, until, now).await?;
+            if job.is_some() {
+                break;
+            }
+        }
+        let Some(job) = job else { break };
         let mut lease = Lease::new(Duration::from_secs(app.config.lease_s));
         lease.renewed(sent);
         let app = app.clone();
@@ -70,8 +77,12 @@ async fn round(app: &App, worker: Id, driven: &TaskTracker, room: &Arc<Semaphore
 }
 
 async fn drive(app: &App, job: &Job, lease: Lease) {
-    if let Err(error) = send_mail::drive(app, job, lease).await {
+    let driven = match job.kind.as_str() {
+        SEND_MAIL => send_mail::drive(app, job, lease).await,
+        _ => send_webhook::drive(app, job, lease).await,
+    };
+    if let Err(error) = driven {
         // The lease passes, and the job is claimed again.
-        tracing::warn!(error = format!("{error:#}"), "a letter was given up for now");
+        tracing::warn!(kind = job.kind, error = format!("{error:#}"), "a chore was given up for now");
     }
 }

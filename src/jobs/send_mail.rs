@@ -2,16 +2,13 @@
 
 use std::time::Duration;
 
-use super::Lease;
+use super::{Lease, WAITS};
 use crate::{
     app::App,
     clock::after,
     mail::NotSent,
     store::{self, jobs::Job},
 };
-
-/// Minutes to wait after each failure; after the last one the letter is given up.
-const WAITS: [u64; 8] = [1, 5, 15, 60, 120, 240, 480, 520];
 
 /// Drives the job until the letter is sent, postponed or given up.
 pub async fn drive(app: &App, job: &Job, lease: Lease) -> anyhow::Result<()> {

@@ -3,7 +3,7 @@
 
 use chrono::TimeDelta;
 
-use crate::{app::App, store};
+use crate::{app::App, execution::idempotency::KEY_S, store};
 
 /// Rows of one kind that are deleted at one time.
 const BATCH: i64 = 1_000;
@@ -18,6 +18,7 @@ pub async fn sweep(app: &App) -> anyhow::Result<()> {
         (store::sweep::UNKNOWN_LOGINS, now - TimeDelta::days(1)),
         (store::sweep::SENT_LETTERS, now - TimeDelta::days(30)),
         (store::sweep::LIMIT_EVENTS, now - TimeDelta::days(90)),
+        (store::sweep::OLD_KEYS, crate::clock::before(now, KEY_S)),
         (store::sweep::OLD_AUDIT, now - TimeDelta::days(401)),
     ];
     for (what, before) in limits {

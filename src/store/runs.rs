@@ -23,13 +23,28 @@ pub struct ExecutionRun {
 const COLUMNS: &str = "SELECT execution_id, script_version_id, scope, attempt, waiting_since, started_at, journal_offset, log_bytes, failure
     FROM execution_run WHERE execution_id = $1";
 
-pub async fn insert(tx: &mut Tx, execution: Id, version: Id, waiting_since: Option<Time>) -> sqlx::Result<()> {
+/// A run that is accepted.
+pub struct NewRun<'a> {
+    pub execution: Id,
+    pub version: Id,
+    /// Set where its owner has no free slot.
+    pub waiting_since: Option<Time>,
+    /// The execution that is run again.
+    pub rerun_of: Option<Id>,
+    /// Who is called when it has ended.
+    pub callback_url: Option<&'a str>,
+}
+
+pub async fn insert(tx: &mut Tx, new: &NewRun<'_>) -> sqlx::Result<()> {
     within!(tx, |on| sqlx::query(
-        "INSERT INTO execution_run (execution_id, script_version_id, waiting_since) VALUES ($1, $2, $3)"
+        "INSERT INTO execution_run (execution_id, script_version_id, waiting_since, rerun_of, callback_url)
+         VALUES ($1, $2, $3, $4, $5)"
     )
-    .bind(execution)
-    .bind(version)
-    .bind(waiting_since)
+    .bind(new.execution)
+    .bind(new.version)
+    .bind(new.waiting_since)
+    .bind(new.rerun_of)
+    .bind(new.callback_url)
     .execute(on)
     .await
     .map(drop))

@@ -19,6 +19,8 @@ pub const UNKNOWN_LOGINS: Kind =
     ("unknown_login", "email_sha256", "last_at < $1 AND (locked_until IS NULL OR locked_until < $1)");
 pub const SENT_LETTERS: Kind = ("mail_outbox", "id", "next_at IS NULL AND created_at < $1");
 pub const LIMIT_EVENTS: Kind = ("rate_limit_event", "id", "occurred_at < $1");
+/// Names of submits; each has one execution.
+pub const OLD_KEYS: Kind = ("idempotency_key", "execution_id", "created_at < $1");
 /// Audit rows are kept for 400 days: the database itself refuses to delete younger ones.
 pub const OLD_AUDIT: Kind = ("audit_event", "id", "at < $1");
 

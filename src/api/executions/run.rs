@@ -3,7 +3,7 @@
 use axum::{
     Json,
     extract::State,
-    http::{HeaderMap, Method},
+    http::{HeaderMap, HeaderValue, Method},
 };
 use serde_json::value::RawValue;
 use sqlx::types::Json as SqlJson;
@@ -19,12 +19,16 @@ use crate::{
     app::App,
     auth::User,
     error::{Error, Result},
-    execution::submit::{self, Wishes},
-    store::{self, Json as Document},
+    execution::{
+        idempotency::Key,
+        submit::{self, Wishes},
+        webhook,
+    },
+    store::{self, Json as Document, scripts::Script},
 };
 
 /// Starts a run. The parameters are the query's pairs overlaid by the body's keys.
-#[utoipa::path(post, path = "/api/v1/script/{script}/run", tag = "executions", security(("bearerAuth" = ["execution:write"])), params(("script" = String, Path), ("X-TE-Script-Version" = Option<i32>, Header)),
+#[utoipa::path(post, path = "/api/v1/script/{script}/run", tag = "executions", security(("bearerAuth" = ["execution:write"])), params(("script" = String, Path), ("X-TE-Script-Version" = Option<i32>, Header), ("Idempotency-Key" = Option<String>, Header), ("X-TE-Callback-URL" = Option<String>, Header)),
     request_body = Option<Object>,
     responses((status = 200, body = Data<ExecutionView>), (status = 400, body = crate::api::ErrorBody), (status = 404, body = crate::api::ErrorBody)))]
 pub async fn start(
@@ -34,10 +38,10 @@ pub async fn start(
     query: Pairs,
     headers: HeaderMap,
     MaybeJson(body): MaybeJson,
-) -> Result<Json<Data<ExecutionView>>> {
+) -> Result<Answer> {
     let mut params = of_query(&query)?;
     params.extend(body.unwrap_or_default().into_inner());
-    submit(&app, &user, &path, params, &headers).await
+    start_with(&app, &user, &path, params, &headers).await
 }
 
 /// Starts a run with the query's pairs as parameters.
@@ -50,12 +54,12 @@ pub async fn start_by_get(
     path: ScriptPath,
     query: Pairs,
     headers: HeaderMap,
-) -> Result<Json<Data<ExecutionView>>> {
+) -> Result<Answer> {
     if method == Method::HEAD {
         // A HEAD only asks; it must not start anything.
         return Err(Error::MethodNotAllowed);
     }
-    submit(&app, &user, &path, of_query(&query)?, &headers).await
+    start_with(&app, &user, &path, of_query(&query)?, &headers).await
 }
 
 type Params = BTreeMap<String, Box<RawValue>>;
@@ -80,14 +84,8 @@ fn of_query(query: &Pairs) -> Result<Params> {
     Ok(params)
 }
 
-async fn submit(
-    app: &App,
-    user: &User,
-    path: &ScriptPath,
-    params: Params,
-    headers: &HeaderMap,
-) -> Result<Json<Data<ExecutionView>>> {
-    let script = store::scripts::find(&app.db, &path.key, &user.viewer()).await?.ok_or_else(|| path.missing())?;
+/// What the headers ask for. Parameters are query and body and nothing else, so whatever is meant for the server stands there.
+pub(super) fn wishes(app: &App, headers: &HeaderMap, script: &str) -> Result<Wishes> {
     let version = match headers.get("x-te-script-version") {
         None => None,
         Some(text) => Some(
@@ -97,9 +95,47 @@ async fn submit(
                 .ok_or_else(|| Error::invalid("X-TE-Script-Version must be the number of a version, such as 3"))?,
         ),
     };
-    let is_plugin_execution = !headers.contains_key("x-te-client") || is_plugin(headers);
-    let wishes = Wishes { script: path.text.clone(), version, is_plugin_execution };
+    let key = match headers.get("idempotency-key") {
+        None => is_plugin(headers).then_some(Key::Own),
+        Some(text) => match text.to_str() {
+            Ok(text) if (1..=255).contains(&text.len()) => Some(Key::Client(text.to_owned())),
+            _ => return Err(Error::invalid("Idempotency-Key must be 1 to 255 printable ASCII characters")),
+        },
+    };
+    let callback_url = match headers.get("x-te-callback-url") {
+        None => None,
+        Some(text) => Some(webhook::read(app, text.to_str().unwrap_or(""))?),
+    };
+    Ok(Wishes {
+        script: script.to_owned(),
+        version,
+        is_plugin_execution: !headers.contains_key("x-te-client") || is_plugin(headers),
+        key,
+        callback_url,
+        rerun_of: None,
+    })
+}
+
+/// An accepted run; a header says if an earlier request has made it.
+pub(super) type Answer = (HeaderMap, Json<Data<ExecutionView>>);
+
+pub(super) async fn submit(
+    app: &App,
+    user: &User,
+    script: &Script,
+    params: &Document,
+    wishes: &Wishes,
+) -> Result<Answer> {
+    let submitted = submit::submit(app, user, script, params, wishes).await?;
+    let mut headers = HeaderMap::new();
+    if submitted.replayed {
+        headers.insert("idempotency-replayed", HeaderValue::from_static("true"));
+    }
+    Ok((headers, data(view(app, Some(user), submitted.execution, &Shown::whole()).await?)))
+}
+
+async fn start_with(app: &App, user: &User, path: &ScriptPath, params: Params, headers: &HeaderMap) -> Result<Answer> {
+    let script = store::scripts::find(&app.db, &path.key, &user.viewer()).await?.ok_or_else(|| path.missing())?;
     let params: Document = SqlJson(serde_json::value::to_raw_value(&params).map_err(anyhow::Error::from)?);
-    let execution = submit::submit(app, user, &script, &params, &wishes).await?;
-    Ok(data(view(app, Some(user), execution, &Shown::whole()).await?))
+    submit(app, user, &script, &params, &wishes(app, headers, &path.text)?).await
 }

@@ -86,6 +86,11 @@ impl<'q> Shown<'q> {
         Shown { whole: true, ..Shown::default() }
     }
 
+    /// Neither parameters nor results.
+    pub fn without_documents(self) -> Self {
+        Shown { params: false, results: false, ..self }
+    }
+
     /// Nothing of others: what a run may see beside itself.
     pub fn alone(self) -> Self {
         Shown { include: Vec::new(), ..self }

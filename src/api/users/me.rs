@@ -1,6 +1,7 @@
 //! `/api/v1/user/me`: the own profile.
 
 use axum::{Json, extract::State};
+use secrecy::ExposeSecret;
 
 use crate::{
     account::{self, fields},
@@ -42,6 +43,20 @@ pub async fn update(State(app): State<App>, user: User, json::Body(body): json::
     let changed = store::users::profile_within(&mut tx, user.id).await?;
     tx.commit().await?;
     Ok(data(changed.ok_or_else(|| Error::not_found(format!("User with id {} does not exist", user.id)))?))
+}
+
+/// A secret of the caller's own.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+pub struct WebhookSecret {
+    /// Key of the HMAC in `X-TE-Signature`.
+    secret: String,
+}
+
+/// The secret by which the caller knows our calls to his addresses (`X-TE-Callback-URL`).
+#[utoipa::path(get, path = "/api/v1/user/me/webhook-secret", tag = "users", security(("bearerAuth" = ["account"])),
+    responses((status = 200, body = Data<WebhookSecret>), (status = 401, body = ErrorBody)))]
+pub async fn webhook_secret(State(app): State<App>, user: User) -> Json<Data<WebhookSecret>> {
+    data(WebhookSecret { secret: app.tokens.webhook_secret(user.id).expose_secret().to_owned() })
 }
 
 /// Deletes the own account. Administrators ask another one.

@@ -3,10 +3,13 @@
 mod cancel;
 mod get;
 mod history;
+mod idempotency;
 mod list;
 mod log;
 mod report;
+mod rerun;
 mod results;
 pub mod run;
 mod slots;
 mod stream;
+mod webhook;
