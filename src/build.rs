@@ -48,11 +48,19 @@ pub fn stored(config: &Json) -> anyhow::Result<Configuration> {
     Ok(serde_json::from_str(config.0.get())?)
 }
 
+/// Whether a folder is there; if so, it counts as used now.
+pub fn touch(folder: &Path) -> bool {
+    let Ok(open) = std::fs::File::open(folder) else { return false };
+    // A date that cannot be set costs no more than that the folder looks older than it is.
+    let _ = open.set_modified(std::time::SystemTime::now());
+    folder.is_dir()
+}
+
 /// The folder with the unpacked files of a version; laid out from its archive if it is not there yet.
 pub async fn unpacked(data: &Path, objects: &Objects, version: &Version) -> anyhow::Result<PathBuf> {
     let name = version.digest.trim_start_matches("sha256:");
     let target = data.join("versions").join(name);
-    if target.is_dir() {
+    if touch(&target) {
         return Ok(target);
     }
     let gz = objects

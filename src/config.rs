@@ -158,6 +158,15 @@ pub struct Config {
     pub deployment: Deployment,
     /// `HEALTH_CHECK_TOKEN`: who sends it is told that in prod too.
     pub health_token: Option<SecretString>,
+    /// `TE_KEEP_RUNS_S`: seconds that the folder of a run stays on its machine after the end. Default 86400.
+    pub keep_runs_s: u64,
+    /// `TE_CACHE_MAX_BYTES`: bytes of unpacked versions and built environments on this machine, above which what was used
+    /// longest ago goes. Default 20 GiB.
+    pub cache_max_bytes: u64,
+    /// `TE_LOGS_DAYS`: days that the log of a run is kept after its end; 0, the default, is for ever.
+    pub logs_days: u64,
+    /// `TE_RESULTS_DAYS`: days that the results of a run are kept after its end; 0, the default, is for ever.
+    pub results_days: u64,
     /// `TE_WEBHOOK_ALLOW_PRIVATE`: callers may have addresses of this machine and of private networks called, and without TLS.
     /// Default false.
     pub webhook_allow_private: bool,
@@ -338,6 +347,10 @@ impl Config {
             },
             health_token: r.secret("HEALTH_CHECK_TOKEN"),
             silence_s: r.number("TE_SILENCE_S", 30, 1..=3_600),
+            keep_runs_s: r.number("TE_KEEP_RUNS_S", 86_400, 0..=315_360_000),
+            cache_max_bytes: r.number("TE_CACHE_MAX_BYTES", 20 << 30, 0..=u64::MAX),
+            logs_days: r.number("TE_LOGS_DAYS", 0, 0..=36_500),
+            results_days: r.number("TE_RESULTS_DAYS", 0, 0..=36_500),
             webhook_allow_private: r.switch("TE_WEBHOOK_ALLOW_PRIVATE", false),
             objects_shared: r.switch("TE_OBJECTS_SHARED", false),
             machine,

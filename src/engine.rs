@@ -27,7 +27,7 @@ pub trait Engine: Send + Sync {
     /// `None` if a run needs nothing but the script.
     async fn seal(&self, build: &Build) -> anyhow::Result<Option<String>>;
 
-    /// Whether what `seal` returned can be used in this place: another machine may have built it.
+    /// Whether what `seal` returned can be used in this place: another machine may have built it. Who asks is about to use it.
     fn has(&self, environment: &str) -> bool;
 
     /// What is known of a unit; `None` if this engine has no trace of it.

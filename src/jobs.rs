@@ -3,10 +3,13 @@
 
 pub mod build_script;
 pub mod chores;
+pub mod reconcile;
 pub mod run_execution;
 pub mod send_mail;
 pub mod send_webhook;
 pub mod sweep_accounts;
+pub mod sweep_cache;
+pub mod sweep_runs;
 pub mod sweep_units;
 
 use std::{
@@ -55,6 +58,8 @@ pub struct Worker {
     /// The jobs that are being driven.
     driven: TaskTracker,
     used: Mutex<Used>,
+    /// What the files of this machine take.
+    sizes: Arc<sweep_cache::Sizes>,
 }
 
 /// What the units of this worker hold.
@@ -108,8 +113,15 @@ impl Lease {
 
 /// Signs on and works until the server stops.
 pub async fn work(app: App, engine: Arc<dyn Engine>, data: Arc<DataDir>) -> anyhow::Result<()> {
-    let worker =
-        Arc::new(Worker { id: Id::ordered(), engine, data, driven: TaskTracker::new(), used: Mutex::default(), app });
+    let worker = Arc::new(Worker {
+        id: Id::ordered(),
+        engine,
+        data,
+        driven: TaskTracker::new(),
+        used: Mutex::default(),
+        sizes: Arc::default(),
+        app,
+    });
     let app = &worker.app;
     let boot = Id::random().to_string();
     let new = NewWorker { id: worker.id, node: &worker.data.node, boot: &boot, scope: worker.engine.scope() };
@@ -133,6 +145,9 @@ pub async fn work(app: App, engine: Arc<dyn Engine>, data: Arc<DataDir>) -> anyh
             swept = Some(Instant::now());
             if let Err(error) = sweep_units::sweep(&worker).await {
                 tracing::warn!(error = format!("{error:#}"), "units could not be looked through");
+            }
+            if let Err(error) = sweep_cache::sweep(&worker).await {
+                tracing::warn!(error = format!("{error:#}"), "the cache could not be looked through");
             }
         }
         if seen.elapsed() >= Duration::from_secs(app.config.heartbeat_s) {

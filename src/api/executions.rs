@@ -257,7 +257,10 @@ async fn download_results(State(app): State<App>, user: User, path: ExecutionPat
     responses((status = 200), (status = 404, body = super::ErrorBody)))]
 async fn history(State(app): State<App>, user: User, path: ExecutionPath) -> Result<Json<Data<Vec<Value>>>> {
     find(&app, &user, path.0, Parts::FEW).await?;
-    let events = store::events::list(&app.db, path.0).await?;
+    let events = match store::runs::find(&app.db, path.0).await? {
+        Some(_) => store::events::list(&app.db, path.0).await?,
+        None => store::events::list_foreign(&app.db, path.0).await?,
+    };
     let rows = events.into_iter().map(|e| {
         json!({"at": e.at, "status_from": e.status_from, "status_to": e.status_to, "actor": e.actor, "cause": e.cause, "message": e.message})
     });

@@ -331,7 +331,7 @@ impl Engine for Process {
     }
 
     fn has(&self, environment: &str) -> bool {
-        self.environment(environment).is_dir()
+        crate::build::touch(&self.environment(environment))
     }
 
     async fn forget(&self, unit: Unit) -> anyhow::Result<()> {

@@ -15,6 +15,8 @@ use crate::{
 const IN_ROW: usize = 1_000_000;
 /// Bytes of results that are kept at all.
 pub const MAX_BYTES: usize = 64 << 20;
+/// The key of results that were removed because their time was over; no object has it.
+pub const EXPIRED: &str = "expired";
 /// Values of one document of results, as `mend` counts them.
 pub const MAX_VALUES: usize = 40_000_000;
 

@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use super::{Lease, SEND_MAIL, SEND_WEBHOOK, send_mail, send_webhook, sweep_accounts};
+use super::{Lease, SEND_MAIL, SEND_WEBHOOK, reconcile, send_mail, send_webhook, sweep_accounts, sweep_runs};
 use crate::{
     app::App,
     clock::after,
@@ -19,6 +19,8 @@ use crate::{
 const AT_ONCE: usize = 4;
 /// How often what is of no use is swept.
 const SWEEP: Duration = Duration::from_secs(3_600);
+/// How often runs that nobody drives are looked for.
+const RECONCILE: Duration = Duration::from_secs(10);
 /// How long it waits for a wake-up before it looks by itself.
 const POLL: Duration = Duration::from_secs(1);
 
@@ -26,16 +28,25 @@ const POLL: Duration = Duration::from_secs(1);
 pub async fn work(app: App) {
     let (worker, driven, room) = (Id::ordered(), TaskTracker::new(), Arc::new(Semaphore::new(AT_ONCE)));
     let mut woken = app.woken();
-    let mut swept: Option<Instant> = None;
+    let (mut swept, mut reconciled): (Option<Instant>, Option<Instant>) = (None, None);
     while !app.stop.is_cancelled() {
         woken.mark_unchanged();
         if let Err(error) = round(&app, worker, &driven, &room).await {
             tracing::warn!(error = format!("{error:#}"), "the queue could not be read");
         }
+        if reconciled.is_none_or(|at| at.elapsed() >= RECONCILE) {
+            reconciled = Some(Instant::now());
+            if let Err(error) = reconcile::reconcile(&app).await {
+                tracing::warn!(error = format!("{error:#}"), "runs that nobody drives could not be looked for");
+            }
+        }
         if swept.is_none_or(|at| at.elapsed() >= SWEEP) {
             swept = Some(Instant::now());
             if let Err(error) = sweep_accounts::sweep(&app).await {
                 tracing::warn!(error = format!("{error:#}"), "what is of no use could not be swept");
+            }
+            if let Err(error) = sweep_runs::sweep(&app).await {
+                tracing::warn!(error = format!("{error:#}"), "runs that have ended could not be swept");
             }
         }
         tokio::select! {

@@ -1,7 +1,10 @@
 //! One run, from READY to its end: starts its unit, stores what it says, stops it when somebody asked, tells its end.
 //! The unit outlives this process; whoever holds the job next goes on where the journal's offset stands.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -11,7 +14,7 @@ use super::{Lease, Worker, heartbeat};
 use crate::{
     api::extract::mend,
     build,
-    engine::{Build, End, Entry, Exit, Limits, NEEDS_SOURCES, News, Run, Unit, Word},
+    engine::{Build, End, Entry, Exit, Limits, NEEDS_SOURCES, News, Run, Unit, Word, grouped},
     execution::{
         dispatch::{self, actor},
         failure::{Class, Failure},
@@ -46,8 +49,17 @@ struct Follower<'a> {
     memory: Memory,
     /// Register date of the last stored line: dates of one run never go back.
     last_line: Option<Time>,
-    stopping: bool,
+    /// Since when this worker drives it; like the unit's own clock it stands still while the machine sleeps.
+    followed: Instant,
+    /// Since when its unit is asked to end.
+    stopping: Option<Instant>,
 }
+
+/// How long a unit may take to end once it was asked to, or after its time: then its execution ends without it.
+const STOP_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Seconds that a unit gets beyond its own limit of time before it is ended from outside.
+const BEYOND_S: u64 = 60;
 
 /// How soon after a heartbeat a wake-up may cause the next one.
 const WOKEN: Duration = Duration::from_secs(1);
@@ -137,7 +149,18 @@ impl<'a> Follower<'a> {
         let limits = configuration.limits(&build::caps(&worker.app.config));
         let memory = serde_json::from_str(job.payload.0.get()).unwrap_or_default();
         let retries = i32::try_from(configuration.retry.unwrap_or(0)).unwrap_or(0);
-        Ok(Some(Follower { worker, job, lease, run, limits, retries, memory, last_line: None, stopping: false }))
+        Ok(Some(Follower {
+            worker,
+            job,
+            lease,
+            run,
+            limits,
+            retries,
+            memory,
+            last_line: None,
+            stopping: None,
+            followed: Instant::now(),
+        }))
     }
 
     fn unit(&self) -> Unit {
@@ -295,6 +318,9 @@ impl<'a> Follower<'a> {
                 _ = beat.tick() => {
                     beaten = tokio::time::Instant::now();
                     if !self.beat().await? { return Ok(Next::Nothing) }
+                    if let Some(report) = self.overdue() {
+                        return self.finish(report, "timed_out").await;
+                    }
                 }
                 news = self.worker.engine.follow(self.unit(), offset) => match self.hear(news).await {
                     Ok(Some(next)) => return Ok(next),
@@ -324,11 +350,33 @@ impl<'a> Follower<'a> {
         };
         let Some(status) = answer else { return Ok(false) };
         let over = status.is_none_or(|status| status == Status::Cancelling || status.is_terminal());
-        if over && !self.stopping {
+        if (over || self.is_late()) && self.stopping.is_none() {
             self.worker.engine.stop(self.unit()).await?;
-            self.stopping = true;
+            self.stopping = Some(Instant::now());
         }
         Ok(true)
+    }
+
+    /// Whether the unit lasts longer than it should have let itself, by what this worker has seen.
+    fn is_late(&self) -> bool {
+        self.followed.elapsed().as_secs() >= self.limits.timeout_s.saturating_add(BEYOND_S)
+    }
+
+    /// How the execution ends whose unit does not, although it was asked to: nobody can wait for it any longer. The unit is
+    /// asked again every minute, as one that nobody waits for.
+    fn overdue(&self) -> Option<Report> {
+        self.stopping.filter(|since| since.elapsed() >= STOP_PATIENCE)?;
+        Some(if self.is_late() {
+            let limit = grouped(self.limits.timeout_s);
+            let text = format!(
+                "The run took longer than its limit of {limit} seconds, and does not end although it is told to."
+            );
+            failed(Failure::new(Class::Timeout, text))
+        } else {
+            let text = "The run was cancelled; its processes do not end although they are told to, and are told again.";
+            let failure = Failure::new(Class::Cancelled, text);
+            Report { status: Some(Status::Cancelled), failure: Some(failure), ..Report::default() }
+        })
     }
 
     /// Stores news; if that fails, nothing is forgotten, and the same news come again.
@@ -475,13 +523,17 @@ impl<'a> Follower<'a> {
     }
 
     async fn finish_failed(&mut self, failure: Failure) -> anyhow::Result<Next> {
+        self.finish(failed(failure), "lost").await
+    }
+
+    async fn finish(&mut self, report: Report, cause: &'static str) -> anyhow::Result<Next> {
         let app = &self.worker.app;
         let now = app.clock.now();
         let mut tx = app.db.begin().await?;
         if !store::jobs::hold(&mut tx, self.job, self.worker.lease_until()).await? {
             return Ok(Next::Nothing);
         }
-        report::apply(&mut tx, &self.worker.app, self.job.subject_id, &failed(failure), &self.by("lost"), now).await?;
+        report::apply(&mut tx, &self.worker.app, self.job.subject_id, &report, &self.by(cause), now).await?;
         store::jobs::finish(&mut tx, self.job, None, now).await?;
         tx.commit().await?;
         app.wake();

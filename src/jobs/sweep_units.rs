@@ -1,8 +1,9 @@
 //! Units of this machine that nobody waits for any more: their run has ended, is gone, or was given up while the machine
-//! was away. They are stopped, and what a deleted one has left goes, at each start of a worker and every minute.
+//! was away. They are stopped, and what one has left goes with its row or after a while, at each start of a worker and every minute.
 
 use super::Worker;
 use crate::{
+    clock::before,
     engine::Unit,
     store::{self, Id},
 };
@@ -23,6 +24,10 @@ pub async fn sweep(worker: &Worker) -> anyhow::Result<()> {
         }
     }
     let db = &worker.app.db;
+    let kept_since = before(worker.app.clock.now(), worker.app.config.keep_runs_s);
+    for id in store::sweep::ended(db, &executions, kept_since).await? {
+        worker.engine.forget(Unit::Execution(id)).await?;
+    }
     for id in store::sweep::gone(db, "execution", &executions).await? {
         worker.engine.forget(Unit::Execution(id)).await?;
     }

@@ -31,7 +31,25 @@ pub async fn insert(tx: &mut Tx, execution: Id, event: &Event) -> sqlx::Result<(
     .map(drop))
 }
 
-/// The history of an execution, oldest first.
+/// The history of an execution of the existing server, which notes only its changes; who and why is known of those made here.
+pub async fn list_foreign(db: &Db, execution: Id) -> sqlx::Result<Vec<Event>> {
+    reading!(db, |on| {
+        sqlx::query_as(
+        r#"SELECT s."timestamp" AS at, s.status_from, s.status_to, e.actor,
+               COALESCE(e.cause, CASE s.status_to WHEN 'CANCELLING' THEN 'cancel_requested' WHEN 'CANCELLED' THEN 'cancelled'
+                   WHEN 'READY' THEN 'dispatched' ELSE 'reported' END) AS cause, e.message
+           FROM status_log s LEFT JOIN execution_event e
+               ON e.execution_id = $1 AND e.at = s."timestamp" AND e.status_to = s.status_to
+           WHERE s.execution_id = $2 AND s.status_to IS NOT NULL ORDER BY s.id"#
+    )
+    .bind(execution)
+    .bind(execution.to_string())
+    .fetch_all(on)
+    .await
+    })
+}
+
+/// The history of an execution of ours, oldest first.
 pub async fn list(db: &Db, execution: Id) -> sqlx::Result<Vec<Event>> {
     reading!(db, |on| {
         sqlx::query_as(

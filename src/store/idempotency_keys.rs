@@ -20,9 +20,8 @@ pub async fn take(
     execution: Id,
     now: Time,
 ) -> sqlx::Result<Option<Used>> {
-    let taken =
-        within!(tx, |on| {
-            sqlx::query(
+    let taken = within!(tx, |on| {
+        sqlx::query(
         "INSERT INTO idempotency_key (user_id, key, fingerprint, execution_id, created_at) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (user_id, key) DO NOTHING"
     )
@@ -34,7 +33,7 @@ pub async fn take(
     .execute(on)
     .await
     .map(|r| r.rows_affected() == 1)
-        })?;
+    })?;
     if taken {
         return Ok(None);
     }

@@ -88,6 +88,27 @@ pub async fn insert(tx: &mut Tx, new: &NewJob<'_>, now: Time) -> sqlx::Result<()
     .map(drop))
 }
 
+/// Gives a run that nobody drives a job: to be dispatched, or, with a place, to be taken over there at once.
+pub async fn insert_again(tx: &mut Tx, execution: Id, scope: Option<&str>, now: Time) -> sqlx::Result<()> {
+    within!(tx, |on| {
+        sqlx::query(
+        "INSERT INTO job (id, kind, subject_id, payload, state, priority, scope, run_at, attempts, lease_token, lease_until, unique_key, created_at)
+         VALUES ($1, 'run_execution', $2, '{}', $3, 0, $4, $5, 0, $6, $7, $8, $5) ON CONFLICT (unique_key) DO NOTHING"
+    )
+    .bind(Id::ordered())
+    .bind(execution)
+    .bind(if scope.is_some() { "running" } else { "waiting" })
+    .bind(scope)
+    .bind(now)
+    .bind(scope.map(|_| Id::random()))
+    .bind(scope.map(|_| now))
+    .bind(format!("run:{execution}"))
+    .execute(on)
+    .await
+    .map(drop)
+    })
+}
+
 /// Claims the next job of a kind: one that waits, or one whose worker has let its lease pass. A job that has a place is
 /// only for workers of that place, unless the place is lost; then it moves here.
 pub async fn claim(db: &Db, kind: &str, also_waiting: bool, claim: &Claim<'_>) -> sqlx::Result<Option<Job>> {

@@ -117,6 +117,20 @@ pub async fn set_results_key(tx: &mut Tx, execution: Id, key: Option<&str>) -> s
     })
 }
 
+/// Open runs that have no job, and their places.
+pub async fn without_job(db: &Db, limit: i64) -> sqlx::Result<Vec<(Id, Option<String>)>> {
+    reading!(db, |on| sqlx::query_as(
+        "SELECT e.id, r.scope FROM execution e JOIN execution_run r ON r.execution_id = e.id
+         WHERE e.status IN ('PENDING', 'READY', 'SUBMITTED', 'RUNNING', 'CANCELLING')
+             AND NOT EXISTS (SELECT 1 FROM job j WHERE j.subject_id = e.id AND j.kind = 'run_execution'
+                 AND j.state IN ('waiting', 'running'))
+         LIMIT $1"
+    )
+    .bind(limit)
+    .fetch_all(on)
+    .await)
+}
+
 /// Executions of a script whose results lie beside their rows.
 pub async fn with_results_of_script(tx: &mut Tx, script: Id) -> sqlx::Result<Vec<Id>> {
     within!(tx, |on| sqlx::query_scalar(

@@ -18,6 +18,7 @@ mod mail;
 mod migrations;
 mod net;
 mod promises;
+mod reconcile;
 mod redis;
 mod search;
 mod support;

@@ -1,0 +1,95 @@
+//! Files of this machine that can be made again: unpacked versions and built environments. Above the limit of the cache what
+//! was used longest ago goes first, and never what an unfinished run or build needs.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::{Path, PathBuf},
+    sync::Mutex,
+    time::{Duration, SystemTime},
+};
+
+use super::Worker;
+use crate::{
+    engine::process::environment::remove_tree,
+    store::{self, Id},
+};
+
+/// What was used as lately as this stays: an upload or a dispatch may be about to need it.
+const FRESH: Duration = Duration::from_secs(3_600);
+
+/// Bytes of each folder, which never change once it is complete.
+#[derive(Default)]
+pub struct Sizes(Mutex<HashMap<PathBuf, u64>>);
+
+struct Cached {
+    path: PathBuf,
+    name: String,
+    bytes: u64,
+    used_at: SystemTime,
+}
+
+/// Brings the cache below its limit, if something can go.
+pub async fn sweep(worker: &Worker) -> anyhow::Result<()> {
+    let (data, sizes) = (worker.data.path.clone(), worker.sizes.clone());
+    let mut cached = tokio::task::spawn_blocking(move || look(&data, &sizes)).await??;
+    let limit = worker.app.config.cache_max_bytes;
+    let mut held: u64 = cached.iter().map(|one| one.bytes).sum();
+    if held <= limit {
+        return Ok(());
+    }
+    let needed: BTreeSet<String> = store::sweep::needed_files(&worker.app.db).await?.into_iter().collect();
+    let now = SystemTime::now();
+    cached.retain(|one| !needed.contains(&one.name) && now.duration_since(one.used_at).unwrap_or_default() >= FRESH);
+    cached.sort_by_key(|one| one.used_at);
+    for one in cached {
+        if held <= limit {
+            break;
+        }
+        tracing::info!(path = %one.path.display(), bytes = one.bytes, "what was not used for long leaves the cache");
+        held -= one.bytes;
+        tokio::task::spawn_blocking(move || {
+            // Gone at once for everybody, then file by file.
+            let aside = one.path.with_file_name(format!(".{}", Id::random()));
+            std::fs::rename(&one.path, &aside)?;
+            remove_tree(&aside)
+        })
+        .await??;
+    }
+    Ok(())
+}
+
+fn look(data: &Path, sizes: &Sizes) -> anyhow::Result<Vec<Cached>> {
+    let mut cached = Vec::new();
+    for kind in ["envs", "versions"] {
+        for entry in std::fs::read_dir(data.join(kind))? {
+            let entry = entry?;
+            let (path, Ok(name)) = (entry.path(), entry.file_name().into_string()) else { continue };
+            let Ok(meta) = entry.metadata() else { continue };
+            if name.starts_with('.') || !meta.is_dir() {
+                continue;
+            }
+            let known = sizes.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(&path).copied();
+            let bytes = known.unwrap_or_else(|| bytes_under(&path));
+            sizes.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(path.clone(), bytes);
+            cached.push(Cached { path, name, bytes, used_at: meta.modified()? });
+        }
+    }
+    Ok(cached)
+}
+
+/// Bytes of the disk below a folder.
+fn bytes_under(folder: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let mut bytes = 0;
+    let mut open = vec![folder.to_owned()];
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let Ok(meta) = entry.metadata() else { continue };
+            bytes += meta.blocks() * 512;
+            if meta.is_dir() {
+                open.push(entry.path());
+            }
+        }
+    }
+    bytes
+}
