@@ -6,7 +6,7 @@ mod bodies;
 mod connections;
 mod cors;
 mod etag;
-mod executions;
+pub mod executions;
 mod health;
 mod matrix;
 mod mend;

@@ -14,7 +14,7 @@ use reqwest::Method;
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::support::{Client, Options, Package, Random, Server};
+use crate::support::{Client, Options, Package, Random, Server, setting};
 use ledger::Ledger;
 
 /// Says who it is, then numbered lines with pauses, and returns who it is.
@@ -30,12 +30,6 @@ def run(params, logger):
         time.sleep(params["pause_s"])
     return {"token": token}
 "#;
-
-/// A setting of the test itself, a number.
-fn setting(name: &str, default: u64) -> u64 {
-    #[expect(clippy::disallowed_methods, reason = "a setting of the test, not of the server")]
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
 
 /// Clients that know where the server is at present, and go on when it is away.
 #[derive(Clone)]

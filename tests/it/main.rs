@@ -17,6 +17,7 @@ mod limits;
 mod mail;
 mod migrations;
 mod net;
+mod pressure;
 mod promises;
 mod reconcile;
 mod redis;

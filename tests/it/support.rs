@@ -85,3 +85,9 @@ pub fn compact(json: &str) -> String {
     }
     out
 }
+
+/// A setting of the test itself, a number.
+pub fn setting(name: &str, default: u64) -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "a setting of the test, not of the server")]
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}

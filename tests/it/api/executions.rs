@@ -1,6 +1,6 @@
 //! `/api/v1/execution…` and `/script/<s>/run`: the whole life of a run.
 
-mod cancel;
+pub mod cancel;
 mod get;
 mod history;
 mod idempotency;
