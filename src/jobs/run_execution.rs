@@ -7,7 +7,10 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json as SqlJson;
 
-use super::{Lease, Worker, heartbeat};
+use super::{
+    Lease, Worker, heartbeat,
+    keep_output::{self, Kept},
+};
 use crate::{
     api::extract::mend,
     build,
@@ -46,6 +49,8 @@ struct Follower<'a> {
     /// Register date of the last stored line: dates of one run never go back.
     last_line: Option<Time>,
     stopping: bool,
+    /// What the unit has printed, as far as it is kept.
+    output: Kept,
 }
 
 /// How soon after a heartbeat a wake-up may cause the next one.
@@ -136,7 +141,18 @@ impl<'a> Follower<'a> {
         let limits = configuration.limits(&build::caps(&worker.app.config));
         let memory = serde_json::from_str(job.payload.0.get()).unwrap_or_default();
         let retries = i32::try_from(configuration.retry.unwrap_or(0)).unwrap_or(0);
-        Ok(Some(Follower { worker, job, lease, run, limits, retries, memory, last_line: None, stopping: false }))
+        Ok(Some(Follower {
+            worker,
+            job,
+            lease,
+            run,
+            limits,
+            retries,
+            memory,
+            last_line: None,
+            stopping: false,
+            output: Kept::nothing(),
+        }))
     }
 
     fn unit(&self) -> Unit {
@@ -294,6 +310,7 @@ impl<'a> Follower<'a> {
                 _ = beat.tick() => {
                     beaten = tokio::time::Instant::now();
                     if !self.beat().await? { return Ok(Next::Nothing) }
+                    self.output.look(self.worker, self.job.subject_id).await;
                 }
                 news = self.worker.engine.follow(self.unit(), offset) => match self.hear(news).await {
                     Ok(Some(next)) => return Ok(next),
@@ -355,6 +372,7 @@ impl<'a> Follower<'a> {
         }
         // Before the transaction: a result may be large, and nobody else can write meanwhile.
         let end = news.end.map(|end| end.exit.map(|exit| self.judge(&exit, end.result.as_deref())));
+        let printed = if end.is_some() { keep_output::printed(self.worker, self.job.subject_id).await } else { None };
         let app = &self.worker.app;
         let now = app.clock.now();
         let mut tx = app.db.begin().await?;
@@ -368,6 +386,9 @@ impl<'a> Follower<'a> {
             return Ok(Some(Next::Nothing));
         }
         self.store(&mut tx, news.entries, news.offset, now).await?;
+        if let Some(text) = printed {
+            store::execution_output::put(&mut tx, self.job.subject_id, &text, now).await?;
+        }
         let next = match end {
             None => None,
             Some(None) => Some(Next::Lost),

@@ -25,6 +25,14 @@ pub enum Db {
     Postgres(PgPool),
 }
 
+/// What `Db::floor` cuts times to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    Day,
+    Hour,
+    Minute,
+}
+
 /// A transaction that writes. On SQLite it begins IMMEDIATE: a read that turns into a write would fail at once.
 pub enum Tx {
     Sqlite(Transaction<'static, Sqlite>),
@@ -139,6 +147,27 @@ impl Db {
         match self {
             Db::Sqlite { .. } => format!("(julianday({to}) - julianday({from}))"),
             Db::Postgres(_) => format!("({to} - {from})"),
+        }
+    }
+
+    /// An expression of the seconds between two times.
+    pub fn seconds(&self, from: &str, to: &str) -> String {
+        match self {
+            Db::Sqlite { .. } => format!("({} * 86400.0)", self.between(from, to)),
+            Db::Postgres(_) => format!("CAST(EXTRACT(EPOCH FROM {}) AS DOUBLE PRECISION)", self.between(from, to)),
+        }
+    }
+
+    /// An expression of a time without what is smaller than the unit.
+    pub fn floor(&self, column: &str, unit: Unit) -> String {
+        let (name, characters, rest) = match unit {
+            Unit::Day => ("day", 10, " 00:00:00"),
+            Unit::Hour => ("hour", 13, ":00:00"),
+            Unit::Minute => ("minute", 16, ":00"),
+        };
+        match self {
+            Db::Sqlite { .. } => format!("(substr({column}, 1, {characters}) || '{rest}')"),
+            Db::Postgres(_) => format!("date_trunc('{name}', {column})"),
         }
     }
 

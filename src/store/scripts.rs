@@ -116,6 +116,11 @@ pub async fn get(db: &Db, id: Id) -> sqlx::Result<Option<Script>> {
     find(db, &Key::Id(id), &Viewer::Everything).await
 }
 
+/// Id and slug of every script.
+pub async fn slugs(db: &Db) -> sqlx::Result<Vec<(Id, String)>> {
+    reading!(db, |on| sqlx::query_as("SELECT id, slug FROM script").fetch_all(on).await)
+}
+
 /// The script as this transaction sees it.
 pub async fn get_within(tx: &mut Tx, id: Id) -> sqlx::Result<Option<Script>> {
     let text = format!("SELECT {COLUMNS} FROM script WHERE id = $1");
