@@ -11,6 +11,7 @@ use axum::{Json, extract::State};
 use chrono::TimeDelta;
 use serde::Serialize;
 use serde_json::Value;
+pub use task::Task;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{

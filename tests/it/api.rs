@@ -13,5 +13,7 @@ mod oauth;
 mod platform;
 mod scripts;
 mod sessions;
+mod stats;
+mod status;
 mod unsubscribe;
 mod users;
