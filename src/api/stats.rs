@@ -54,7 +54,7 @@ async fn kept<T: Serialize>(app: &App, key: String, compute: impl Future<Output 
     if let Some(value) = app.statistics.get(&key, app.clock.now()) {
         return Ok(value);
     }
-    let value = super::value(compute.await?)?;
+    let value = super::value(compute.await.map_err(Error::of_search)?)?;
     app.statistics.put(key, value.clone(), app.clock.now());
     Ok(value)
 }

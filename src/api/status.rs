@@ -78,7 +78,7 @@ async fn list(State(app): State<App>, _: Admin, query: Pairs) -> Result<impl Int
     if query.is_on("aggregate") {
         let missing = || Error::invalid("group_by parameter is required when aggregate=true");
         let bucket = Bucket::read(&word("group_by").ok_or_else(missing)?.to_lowercase(), &BUCKETS)?;
-        let mut rows = gather(&store::status_hourly::list(&app.db, span).await?, bucket);
+        let mut rows = gather(&store::status_hourly::list(&app.db, span).await.map_err(searched)?, bucket);
         if word("sort").is_some_and(|sort| sort.trim_start().starts_with('-')) {
             rows.reverse();
         }
@@ -90,9 +90,13 @@ async fn list(State(app): State<App>, _: Admin, query: Pairs) -> Result<impl Int
     let search = filter::sorted(word("sort").unwrap_or("-timestamp"), &COLUMNS)?;
     let (page, per_page) = asked(&query);
     let window = (per_page, (page - 1).saturating_mul(per_page));
-    let rows = store::status_log::list(&app.db, span, &search, window).await?;
-    let page = Page { page, per_page, total: store::status_hourly::count(&app.db, span).await? };
+    let rows = store::status_log::list(&app.db, span, &search, window).await.map_err(searched)?;
+    let page = Page { page, per_page, total: store::status_hourly::count(&app.db, span).await.map_err(searched)? };
     Ok((filter::headers(&search), Json(Data { data: Rows::Changes(rows), page: Some(page) })))
+}
+
+fn searched(error: sqlx::Error) -> Error {
+    Error::from(error).of_search()
 }
 
 /// Page and rows of a page; what is no number counts as nothing asked for.

@@ -492,11 +492,15 @@ impl<'a> Follower<'a> {
     }
 
     async fn finish_failed(&mut self, failure: Failure) -> anyhow::Result<Next> {
+        let printed = keep_output::printed(self.worker, self.job.subject_id).await;
         let app = &self.worker.app;
         let now = app.clock.now();
         let mut tx = app.db.begin().await?;
         if !store::jobs::hold(&mut tx, self.job, self.worker.lease_until()).await? {
             return Ok(Next::Nothing);
+        }
+        if let Some(text) = printed {
+            store::execution_output::put(&mut tx, self.job.subject_id, &text, now).await?;
         }
         report::apply(&mut tx, &self.worker.app, self.job.subject_id, &failed(failure), &self.by("lost"), now).await?;
         store::jobs::finish(&mut tx, self.job, None, now).await?;

@@ -30,7 +30,7 @@ pub enum Db {
 pub enum Unit {
     Day,
     Hour,
-    Minute,
+    QuarterHour,
 }
 
 /// A transaction that writes. On SQLite it begins IMMEDIATE: a read that turns into a write would fail at once.
@@ -160,14 +160,19 @@ impl Db {
 
     /// An expression of a time without what is smaller than the unit.
     pub fn floor(&self, column: &str, unit: Unit) -> String {
-        let (name, characters, rest) = match unit {
-            Unit::Day => ("day", 10, " 00:00:00"),
-            Unit::Hour => ("hour", 13, ":00:00"),
-            Unit::Minute => ("minute", 16, ":00"),
-        };
-        match self {
-            Db::Sqlite { .. } => format!("(substr({column}, 1, {characters}) || '{rest}')"),
-            Db::Postgres(_) => format!("date_trunc('{name}', {column})"),
+        match (self, unit) {
+            (Db::Sqlite { .. }, Unit::Day) => format!("(substr({column}, 1, 10) || ' 00:00:00')"),
+            (Db::Sqlite { .. }, Unit::Hour) => format!("(substr({column}, 1, 13) || ':00:00')"),
+            (Db::Sqlite { .. }, Unit::QuarterHour) => {
+                format!(
+                    "(substr({column}, 1, 14) || substr('00153045', substr({column}, 15, 2) / 15 * 2 + 1, 2) || ':00')"
+                )
+            }
+            (Db::Postgres(_), Unit::Day) => format!("date_trunc('day', {column})"),
+            (Db::Postgres(_), Unit::Hour) => format!("date_trunc('hour', {column})"),
+            (Db::Postgres(_), Unit::QuarterHour) => format!(
+                "(date_trunc('hour', {column}) + interval '15 minutes' * floor(extract(minute FROM {column}) / 15))"
+            ),
         }
     }
 

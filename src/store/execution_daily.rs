@@ -111,10 +111,9 @@ fn begun_since(rolled: &str, with_end: &str, without: &str) -> String {
     )
 }
 
-/// What happened at or after `since`, or ever: ended runs count when they ended, all others when they began. By day; by minute
-/// if asked for, which only the rows themselves know.
-pub async fn happened(db: &Db, since: Option<Time>, by_minute: bool) -> sqlx::Result<Vec<Happened>> {
-    let unit = if by_minute { Unit::Minute } else { Unit::Day };
+/// What happened at or after `since`, or ever: ended runs count when they ended, all others when they began. What is
+/// less than a day is known by the rows themselves alone.
+pub async fn happened(db: &Db, since: Option<Time>, unit: Unit) -> sqlx::Result<Vec<Happened>> {
     let (end, start) = (db.floor("end_date", unit), db.floor("start_date", unit));
     let text = sqlx::AssertSqlSafe(format!(
         "SELECT at, script_id, status, CAST(SUM(n) AS BIGINT) AS n FROM (
@@ -126,10 +125,10 @@ pub async fn happened(db: &Db, since: Option<Time>, by_minute: bool) -> sqlx::Re
              UNION ALL SELECT {start}, script_id, status, 1 FROM execution
                  WHERE {ENDED} AND end_date IS NULL AND start_date >= $1
              UNION ALL SELECT {start}, script_id, status, 1 FROM execution WHERE {OPEN} AND start_date >= $1
-         ) AS e GROUP BY at, script_id, status ORDER BY at"
+         ) AS e GROUP BY at, script_id, status"
     ));
     let since = since.unwrap_or_else(roll_up::beginning);
-    let until = if by_minute { roll_up::beginning() } else { roll_up::until(db).await? };
+    let until = if unit == Unit::Day { roll_up::until(db).await? } else { roll_up::beginning() };
     reading!(db, |on| sqlx::query_as(text).bind(since).bind(first_whole_day(since)).bind(until).fetch_all(on).await)
 }
 

@@ -6,7 +6,7 @@ use super::query::Pairs;
 use crate::{
     clock,
     error::{Error, Result},
-    store::{Time, execution_daily::midnight},
+    store::{Time, db::Unit, execution_daily::midnight},
 };
 
 /// The last so many days, or all of them.
@@ -65,6 +65,15 @@ impl Bucket {
     /// Whether it is less than a day.
     pub fn is_short(self) -> bool {
         matches!(self, Bucket::QuarterHour | Bucket::Hour)
+    }
+
+    /// The largest unit that fits into it, of those that a database counts by.
+    pub fn unit(self) -> Unit {
+        match self {
+            Bucket::QuarterHour => Unit::QuarterHour,
+            Bucket::Hour => Unit::Hour,
+            Bucket::Day | Bucket::Week | Bucket::Month => Unit::Day,
+        }
     }
 
     /// When the bucket of a time begins.

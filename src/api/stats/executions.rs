@@ -145,7 +145,7 @@ pub async fn executions(State(app): State<App>, user: User, query: Pairs) -> Res
 
 async fn view(app: &App, asked: &Asked) -> Result<View> {
     let tasks = Tasks::read(&app.db).await?;
-    let happened = store::execution_daily::happened(&app.db, asked.since, asked.bucket.is_short()).await?;
+    let happened = store::execution_daily::happened(&app.db, asked.since, asked.bucket.unit()).await?;
     let groups = store::execution_daily::groups(&app.db, asked.since).await?;
     Ok(View {
         time_series: series(happened, asked, &tasks),

@@ -31,11 +31,11 @@ pub async fn countries(db: &Db, since: Option<Time>) -> sqlx::Result<Vec<(String
     .await)
 }
 
-/// How many came in each minute, from one country if that is given.
+/// How many came in each quarter of an hour, from one country if that is given.
 pub async fn registered(db: &Db, since: Option<Time>, country: Option<&str>) -> sqlx::Result<Vec<(Time, i64)>> {
     let text = sqlx::AssertSqlSafe(format!(
         r#"SELECT {}, count(*) FROM "user" WHERE created_at >= $1 AND ($2 IS NULL OR country = $2) GROUP BY 1 ORDER BY 1"#,
-        db.floor("created_at", Unit::Minute)
+        db.floor("created_at", Unit::QuarterHour)
     ));
     let since = since.unwrap_or_else(beginning);
     reading!(db, |on| sqlx::query_as(text).bind(since).bind(country).fetch_all(on).await)
