@@ -17,6 +17,8 @@ pub mod pages;
 pub mod rate_limits;
 pub mod scripts;
 pub mod sessions;
+pub mod stats;
+pub mod status;
 pub mod stream;
 pub mod tails;
 pub mod unsubscribe;
@@ -117,6 +119,8 @@ pub fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(pages::routes())
         .merge(scripts::routes())
         .merge(executions::routes())
+        .merge(status::routes())
+        .merge(stats::routes())
         .split_for_parts()
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    api::tails::Tails,
+    api::{stats::cache::Cache, tails::Tails},
     auth::{
         blocklist::Blocklist,
         passwords::{Form, Hasher},
@@ -49,6 +49,8 @@ pub struct Inner {
     pub bodies: Arc<Semaphore>,
     /// Readers of live logs.
     pub tails: Tails,
+    /// Statistics that were asked for lately.
+    pub statistics: Cache,
     /// Tasks that the server waits for when it stops.
     pub tasks: TaskTracker,
     /// Cancelled when the server is to stop.
@@ -167,6 +169,7 @@ impl App {
             blocklist: Blocklist(redis.filter(|_| coexists)),
             bodies: Arc::new(Semaphore::new(config.max_bodies_bytes)),
             tails: Tails::default(),
+            statistics: Cache::default(),
             clock: Clock::default(),
             tasks,
             stop,

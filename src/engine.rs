@@ -2,6 +2,7 @@
 //! An engine never touches the database; only workers speak to engines.
 
 pub mod process;
+pub mod state;
 
 use std::path::PathBuf;
 
@@ -43,6 +44,9 @@ pub trait Engine: Send + Sync {
     /// Removes what an ended unit has left, but for what was sealed. An unknown unit is success.
     async fn forget(&self, unit: Unit) -> anyhow::Result<()>;
 
+    /// The last lines that a unit has printed, at most `OUTPUT_LINES`; `None` where nothing of it is left.
+    async fn output(&self, unit: Unit) -> anyhow::Result<Option<String>>;
+
     /// The units of this engine that live.
     async fn list(&self) -> anyhow::Result<Vec<Unit>>;
 
@@ -79,6 +83,10 @@ pub struct Build {
     /// The second try: packages that have no wheel may be built from their sources, for this author alone.
     pub sources: bool,
 }
+
+/// Lines of what a unit has printed, and bytes, that are shown of it.
+pub const OUTPUT_LINES: usize = 1_000;
+pub const OUTPUT_BYTES: u64 = 256 << 10;
 
 /// The exit code of a build unit whose packages are not all to be had as wheels.
 pub const NEEDS_SOURCES: i32 = 5;

@@ -111,6 +111,16 @@ impl Error {
         }
     }
 
+    /// What a search that the database gave up for its length is: a request for too much, 400.
+    pub fn of_search(self) -> Self {
+        let Error::Internal(cause) = &self else { return self };
+        let code = cause.downcast_ref::<sqlx::Error>().and_then(sqlx::Error::as_database_error).and_then(|e| e.code());
+        if code.as_deref() == Some("57014") {
+            return Error::invalid("The database was not done in time; ask for less, for example a shorter period.");
+        }
+        self
+    }
+
     fn database(error: sqlx::Error) -> Self {
         match &error {
             sqlx::Error::PoolTimedOut => Error::overloaded(),

@@ -3,7 +3,10 @@
 
 pub mod build_script;
 pub mod chores;
+pub mod fold_statistics;
+pub mod keep_output;
 pub mod reconcile;
+pub mod report_engine;
 pub mod run_execution;
 pub mod send_mail;
 pub mod send_webhook;
@@ -45,7 +48,7 @@ const WAITS: [u64; 8] = [1, 5, 15, 60, 120, 240, 480, 520];
 
 /// How long a worker waits for a wake-up before it looks by itself.
 const POLL: Duration = Duration::from_secs(1);
-/// How often units that nobody waits for are looked for.
+/// How often units that nobody waits for are looked for, and it is written down what the engine holds.
 const SWEEP: Duration = Duration::from_secs(60);
 
 /// One worker of this process.
@@ -134,7 +137,7 @@ pub async fn work(app: App, engine: Arc<dyn Engine>, data: Arc<DataDir>) -> anyh
     }
     let mut woken = app.woken();
     let mut seen = Instant::now();
-    let mut swept: Option<Instant> = None;
+    let (since, mut swept): (Time, Option<Instant>) = (app.clock.now(), None);
     loop {
         // Interest is registered before the queue is read, so that no wake-up is lost between the two.
         woken.mark_unchanged();
@@ -148,6 +151,9 @@ pub async fn work(app: App, engine: Arc<dyn Engine>, data: Arc<DataDir>) -> anyh
             }
             if let Err(error) = sweep_cache::sweep(&worker).await {
                 tracing::warn!(error = format!("{error:#}"), "the cache could not be looked through");
+            }
+            if let Err(error) = report_engine::report(&worker, since, true).await {
+                tracing::warn!(error = format!("{error:#}"), "the state of the engine could not be written down");
             }
         }
         if seen.elapsed() >= Duration::from_secs(app.config.heartbeat_s) {
@@ -166,6 +172,7 @@ pub async fn work(app: App, engine: Arc<dyn Engine>, data: Arc<DataDir>) -> anyh
     worker.driven.close();
     worker.driven.wait().await;
     store::jobs::release(&app.db, worker.id, app.clock.now()).await?;
+    report_engine::report(&worker, since, false).await?;
     store::workers::sign_off(&app.db, worker.id, app.clock.now()).await?;
     Ok(())
 }
@@ -272,12 +279,17 @@ pub fn free_bytes(folder: &std::path::Path) -> Option<u64> {
 
 /// Bytes of memory that runs may have together: 80 % of the machine's.
 pub fn memory_for_runs() -> u64 {
+    memory_bytes() / 10 * 8
+}
+
+/// Bytes of memory of this machine.
+pub fn memory_bytes() -> u64 {
     let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kilobytes = info
         .lines()
         .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok())
         .unwrap_or(1 << 20);
-    kilobytes * 1_024 / 10 * 8
+    kilobytes * 1_024
 }
 
 /// Nano-CPUs that runs may have together: every core.

@@ -1,5 +1,6 @@
 //! `/api/v1/execution…` and `/script/<s>/run`: runs as users start, watch and end them (contract/scripts-executions.md 2).
 
+mod docker_logs;
 mod log;
 mod report;
 mod rerun;
@@ -47,6 +48,8 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(rerun::start))
         .routes(routes!(download_results))
         .routes(routes!(history))
+        .routes(routes!(docker_logs::docker_logs))
+        .routes(routes!(docker_logs::batch_logs))
 }
 
 /// Rows of an unpaged list; the existing server cuts there too.

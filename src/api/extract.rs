@@ -6,3 +6,4 @@ pub mod mend;
 pub mod page;
 pub mod path;
 pub mod query;
+pub mod times;

@@ -379,6 +379,11 @@ impl Engine for Process {
         Ok(())
     }
 
+    async fn output(&self, unit: Unit) -> anyhow::Result<Option<String>> {
+        let path = self.folder(unit).join(spec::STDOUT);
+        Ok(tokio::task::spawn_blocking(move || output::tail(&path)).await??)
+    }
+
     async fn list(&self) -> anyhow::Result<Vec<Unit>> {
         units(&self.data, true)
     }

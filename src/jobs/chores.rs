@@ -1,4 +1,5 @@
-//! What any worker may do and no engine is needed for: letters, calls to callers, and sweeping. It goes on where no script can run.
+//! What any worker may do and no engine is needed for: letters, calls to callers, sweeping, statistics. It goes on where no
+//! script can run.
 
 use std::{
     sync::Arc,
@@ -8,7 +9,9 @@ use std::{
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use super::{Lease, SEND_MAIL, SEND_WEBHOOK, reconcile, send_mail, send_webhook, sweep_accounts, sweep_runs};
+use super::{
+    Lease, SEND_MAIL, SEND_WEBHOOK, fold_statistics, reconcile, send_mail, send_webhook, sweep_accounts, sweep_runs,
+};
 use crate::{
     app::App,
     clock::after,
@@ -21,6 +24,8 @@ const AT_ONCE: usize = 4;
 const SWEEP: Duration = Duration::from_secs(3_600);
 /// How often runs that nobody drives are looked for.
 const RECONCILE: Duration = Duration::from_secs(10);
+/// How often days that are over are rolled up, and it is looked whether the numbers are to be checked.
+const FOLD: Duration = Duration::from_secs(600);
 /// How long it waits for a wake-up before it looks by itself.
 const POLL: Duration = Duration::from_secs(1);
 
@@ -28,7 +33,8 @@ const POLL: Duration = Duration::from_secs(1);
 pub async fn work(app: App) {
     let (worker, driven, room) = (Id::ordered(), TaskTracker::new(), Arc::new(Semaphore::new(AT_ONCE)));
     let mut woken = app.woken();
-    let (mut swept, mut reconciled): (Option<Instant>, Option<Instant>) = (None, None);
+    let (mut swept, mut reconciled, mut folded): (Option<Instant>, Option<Instant>, Option<Instant>) =
+        (None, None, None);
     while !app.stop.is_cancelled() {
         woken.mark_unchanged();
         if let Err(error) = round(&app, worker, &driven, &room).await {
@@ -49,6 +55,17 @@ pub async fn work(app: App) {
                 tracing::warn!(error = format!("{error:#}"), "runs that have ended could not be swept");
             }
         }
+        if folded.is_none_or(|at| at.elapsed() >= FOLD) {
+            let begun = Instant::now();
+            match statistics(&app).await {
+                // The rest of a long history comes in the next rounds, so that letters do not wait for it.
+                Ok(more) => folded = (!more).then_some(begun),
+                Err(error) => {
+                    folded = Some(begun);
+                    tracing::warn!(error = format!("{error:#}"), "statistics could not be rolled up");
+                }
+            }
+        }
         tokio::select! {
             _ = woken.changed() => {}
             () = tokio::time::sleep(POLL) => {}
@@ -60,6 +77,15 @@ pub async fn work(app: App) {
     if let Err(error) = store::jobs::release(&app.db, worker, app.clock.now()).await {
         tracing::warn!(error = %error, "leases could not be given back; they will pass");
     }
+}
+
+/// Rolls up, and checks what is rolled up. True if there is more to roll up.
+async fn statistics(app: &App) -> anyhow::Result<bool> {
+    if fold_statistics::fold(app).await? {
+        return Ok(true);
+    }
+    fold_statistics::check(app).await?;
+    Ok(false)
 }
 
 /// Takes on whatever is due, as far as there is room.

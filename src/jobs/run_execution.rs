@@ -10,7 +10,10 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json as SqlJson;
 
-use super::{Lease, Worker, heartbeat};
+use super::{
+    Lease, Worker, heartbeat,
+    keep_output::{self, Kept},
+};
 use crate::{
     api::extract::mend,
     build,
@@ -53,6 +56,8 @@ struct Follower<'a> {
     followed: Instant,
     /// Since when its unit is asked to end.
     stopping: Option<Instant>,
+    /// What the unit has printed, as far as it is kept.
+    output: Kept,
 }
 
 /// How long a unit may take to end once it was asked to, or after its time: then its execution ends without it.
@@ -160,6 +165,7 @@ impl<'a> Follower<'a> {
             last_line: None,
             stopping: None,
             followed: Instant::now(),
+            output: Kept::nothing(),
         }))
     }
 
@@ -321,6 +327,7 @@ impl<'a> Follower<'a> {
                     if let Some(report) = self.overdue() {
                         return self.finish(report, "timed_out").await;
                     }
+                    self.output.look(self.worker, self.job.subject_id).await;
                 }
                 news = self.worker.engine.follow(self.unit(), offset) => match self.hear(news).await {
                     Ok(Some(next)) => return Ok(next),
@@ -408,6 +415,7 @@ impl<'a> Follower<'a> {
             Some(End { exit: None, .. }) => Some(None),
             None => None,
         };
+        let printed = if end.is_some() { keep_output::printed(self.worker, self.job.subject_id).await } else { None };
         let app = &self.worker.app;
         let now = app.clock.now();
         let mut tx = app.db.begin().await?;
@@ -421,6 +429,9 @@ impl<'a> Follower<'a> {
             return Ok(Some(Next::Nothing));
         }
         self.store(&mut tx, news.entries, news.offset, now).await?;
+        if let Some(text) = printed {
+            store::execution_output::put(&mut tx, self.job.subject_id, &text, now).await?;
+        }
         let next = match end {
             None => None,
             Some(None) => Some(Next::Lost),
@@ -527,11 +538,15 @@ impl<'a> Follower<'a> {
     }
 
     async fn finish(&mut self, report: Report, cause: &'static str) -> anyhow::Result<Next> {
+        let printed = keep_output::printed(self.worker, self.job.subject_id).await;
         let app = &self.worker.app;
         let now = app.clock.now();
         let mut tx = app.db.begin().await?;
         if !store::jobs::hold(&mut tx, self.job, self.worker.lease_until()).await? {
             return Ok(Next::Nothing);
+        }
+        if let Some(text) = printed {
+            store::execution_output::put(&mut tx, self.job.subject_id, &text, now).await?;
         }
         report::apply(&mut tx, &self.worker.app, self.job.subject_id, &report, &self.by(cause), now).await?;
         store::jobs::finish(&mut tx, self.job, None, now).await?;

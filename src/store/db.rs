@@ -25,6 +25,14 @@ pub enum Db {
     Postgres(PgPool),
 }
 
+/// What `Db::floor` cuts times to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    Day,
+    Hour,
+    QuarterHour,
+}
+
 /// A transaction that writes. On SQLite it begins IMMEDIATE: a read that turns into a write would fail at once.
 pub enum Tx {
     Sqlite(Transaction<'static, Sqlite>),
@@ -139,6 +147,32 @@ impl Db {
         match self {
             Db::Sqlite { .. } => format!("(julianday({to}) - julianday({from}))"),
             Db::Postgres(_) => format!("({to} - {from})"),
+        }
+    }
+
+    /// An expression of the seconds between two times.
+    pub fn seconds(&self, from: &str, to: &str) -> String {
+        match self {
+            Db::Sqlite { .. } => format!("({} * 86400.0)", self.between(from, to)),
+            Db::Postgres(_) => format!("CAST(EXTRACT(EPOCH FROM {}) AS DOUBLE PRECISION)", self.between(from, to)),
+        }
+    }
+
+    /// An expression of a time without what is smaller than the unit.
+    pub fn floor(&self, column: &str, unit: Unit) -> String {
+        match (self, unit) {
+            (Db::Sqlite { .. }, Unit::Day) => format!("(substr({column}, 1, 10) || ' 00:00:00')"),
+            (Db::Sqlite { .. }, Unit::Hour) => format!("(substr({column}, 1, 13) || ':00:00')"),
+            (Db::Sqlite { .. }, Unit::QuarterHour) => {
+                format!(
+                    "(substr({column}, 1, 14) || substr('00153045', substr({column}, 15, 2) / 15 * 2 + 1, 2) || ':00')"
+                )
+            }
+            (Db::Postgres(_), Unit::Day) => format!("date_trunc('day', {column})"),
+            (Db::Postgres(_), Unit::Hour) => format!("date_trunc('hour', {column})"),
+            (Db::Postgres(_), Unit::QuarterHour) => format!(
+                "(date_trunc('hour', {column}) + interval '15 minutes' * floor(extract(minute FROM {column}) / 15))"
+            ),
         }
     }
 

@@ -123,6 +123,11 @@ pub async fn with_ids(db: &Db, ids: &[Id]) -> sqlx::Result<Vec<Script>> {
     reading!(db, |on| bind_values!(sqlx::query_as(sql(text)), values).fetch_all(on).await)
 }
 
+/// Id and slug of every script.
+pub async fn slugs(db: &Db) -> sqlx::Result<Vec<(Id, String)>> {
+    reading!(db, |on| sqlx::query_as("SELECT id, slug FROM script").fetch_all(on).await)
+}
+
 /// The script as this transaction sees it.
 pub async fn get_within(tx: &mut Tx, id: Id) -> sqlx::Result<Option<Script>> {
     let text = format!("SELECT {COLUMNS} FROM script WHERE id = $1");

@@ -2,6 +2,7 @@
 
 pub mod erase;
 pub mod logins;
+pub mod statistics;
 
 use serde::Serialize;
 

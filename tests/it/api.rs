@@ -14,5 +14,7 @@ mod oauth;
 mod platform;
 mod scripts;
 mod sessions;
+mod stats;
+mod status;
 mod unsubscribe;
 mod users;

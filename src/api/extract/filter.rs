@@ -107,6 +107,15 @@ fn column(columns: &[Column], name: &str) -> Option<Column> {
     columns.iter().find(|column| column.name.eq_ignore_ascii_case(name)).copied()
 }
 
+/// The same of a sort alone, in both styles: `field desc` and `-field`.
+pub fn sorted(text: &str, columns: &[Column]) -> Result<Search> {
+    let mut search = Search::default();
+    bounded("sort", text)?;
+    sort(text, columns, &mut search)?;
+    search.ignored.truncate(MAX_IGNORED);
+    Ok(search)
+}
+
 /// Notes what was ignored, as a header can hold it.
 fn ignore(ignored: &mut Vec<String>, name: &str) {
     let name: String = name.trim().chars().filter(|c| c.is_ascii_graphic() && *c != ',').take(MAX_NAME).collect();

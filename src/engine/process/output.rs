@@ -3,14 +3,14 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io,
+    io::{self, Read, Seek, SeekFrom},
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::Path,
     rc::Rc,
 };
 
 use super::journal::Journal;
-use crate::engine::grouped;
+use crate::engine::{OUTPUT_BYTES, OUTPUT_LINES, grouped};
 
 /// Characters of one log entry.
 const LINE_CHARS: usize = 10_000;
@@ -87,6 +87,26 @@ impl HeadAndTail {
         self.file.write_all_at(&ring, self.head + marker.len() as u64)?;
         self.file.sync_all()
     }
+}
+
+/// The last lines of such a file; `None` if there is none. Of a unit that still runs and has printed more than its file holds,
+/// they are not in order yet.
+pub fn tail(path: &Path) -> io::Result<Option<String>> {
+    let mut file = match OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let start = file.metadata()?.len().saturating_sub(OUTPUT_BYTES);
+    file.seek(SeekFrom::Start(start))?;
+    let mut bytes = Vec::new();
+    file.take(OUTPUT_BYTES).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes).replace('\0', "\u{fffd}");
+    // Where the beginning is cut off, so is its line, unless it is the only one.
+    let whole =
+        text.split_once('\n').filter(|(_, rest)| start > 0 && !rest.is_empty()).map_or(&*text, |(_, rest)| rest);
+    let lines: Vec<&str> = whole.lines().collect();
+    Ok(Some(lines[lines.len().saturating_sub(OUTPUT_LINES)..].join("\n")))
 }
 
 /// Log entries of printed lines, at most `limit` bytes of text.

@@ -1,6 +1,7 @@
 //! `/api/v1/execution…` and `/script/<s>/run`: the whole life of a run.
 
 pub mod cancel;
+mod docker_logs;
 mod get;
 mod history;
 mod idempotency;

@@ -9,6 +9,9 @@ use crate::support::{Client, Options, Package, Server};
 /// anonymous, USER, ADMIN, SUPERADMIN, environment account, service client of a SUPERADMIN with every scope, a run.
 type Row = (&'static str, &'static str, Value, [u16; 7]);
 
+const NO_DOCKER_LOGS: &str = "/api/v1/execution/20000000-0000-4000-8000-000000000001/docker-logs";
+const NO_BATCH_LOGS: &str = "/api/v1/execution/20000000-0000-4000-8000-000000000001/batch-logs";
+
 fn table() -> Vec<Row> {
     let profile = json!({"name": "Somebody"});
     let none = json!({});
@@ -40,6 +43,17 @@ fn table() -> Vec<Row> {
         ("GET", "/api/v1/admin/client-stats", none.clone(), [401, 403, 403, 200, 403, 200, 401]),
         ("GET", "/api/v1/admin/audit", none.clone(), [401, 403, 403, 200, 403, 200, 401]),
         ("GET", "/api/v1/admin/audit/export", none.clone(), [401, 403, 403, 200, 403, 200, 401]),
+        ("GET", "/api/v1/status", none.clone(), [401, 403, 200, 200, 403, 200, 401]),
+        ("GET", "/api/v1/status/swarm", none.clone(), [401, 403, 200, 200, 403, 200, 401]),
+        ("GET", "/api/v1/status/cluster", none.clone(), [401, 403, 200, 200, 403, 200, 401]),
+        ("GET", "/api/v1/stats/dashboard", none.clone(), [401, 403, 403, 200, 403, 200, 401]),
+        ("GET", "/api/v1/stats/executions", none.clone(), [401, 403, 403, 200, 403, 200, 401]),
+        ("GET", "/api/v1/stats/users", none.clone(), [401, 403, 403, 200, 403, 200, 401]),
+        ("GET", "/api/v1/stats/health", none.clone(), [401, 403, 403, 200, 403, 200, 401]),
+        ("GET", "/api/v1/stats/cache", none.clone(), [401, 403, 403, 200, 403, 200, 401]),
+        ("DELETE", "/api/v1/stats/cache", none.clone(), [401, 403, 403, 200, 403, 200, 401]),
+        ("GET", NO_DOCKER_LOGS, none.clone(), [401, 403, 404, 404, 403, 404, 401]),
+        ("GET", NO_BATCH_LOGS, none.clone(), [401, 403, 404, 404, 403, 404, 401]),
         ("POST", "/api/v1/email", none.clone(), [401, 403, 403, 400, 400, 400, 401]),
         ("POST", "/email", none.clone(), [401, 403, 403, 400, 400, 400, 401]),
         ("POST", "/api/v1/user", none.clone(), [400; 7]),
