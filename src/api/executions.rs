@@ -1,5 +1,6 @@
 //! `/api/v1/execution…` and `/script/<s>/run`: runs as users start, watch and end them (contract/scripts-executions.md 2).
 
+mod export;
 mod log;
 mod report;
 mod run;
@@ -33,6 +34,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(run::start, run::start_by_get))
         .routes(routes!(list))
         .routes(routes!(list_own))
+        .routes(routes!(export::file))
         .routes(routes!(get, report::update))
         .routes(routes!(log::list, log::add))
         .routes(routes!(log::stream))
@@ -251,17 +253,12 @@ fn wanted(app: &App, user: &User, query: &Pairs, shown: &Shown<'_>, asked: Optio
     })
 }
 
-/// The executions of a script that the caller may see.
-pub(super) async fn of_script(app: &App, user: &User, script: Id) -> Result<Vec<ExecutionView>> {
+/// The executions of these scripts that the caller may see, at most so many of each.
+pub(super) async fn of_scripts(app: &App, user: &User, scripts: &[Id], each: i64) -> Result<Vec<ExecutionView>> {
     let shown = Shown::default();
-    let wanted = Wanted {
-        user: (!user.is_admin()).then_some(user.id),
-        script: Some(script),
-        page: (UNPAGED, 0),
-        ..Wanted::default()
-    };
+    let owner = (!user.is_admin()).then_some(user.id);
     let mut views = Vec::new();
-    for row in store::executions::list(&app.db, &wanted).await? {
+    for row in store::executions::of_scripts::newest(&app.db, scripts, owner, each).await? {
         views.push(view(app, Some(user), row, &shown).await?);
     }
     Ok(views)

@@ -79,7 +79,7 @@ pub async fn submit(app: &App, user: &User, script: &Script, params: &Json, wish
     Ok(execution)
 }
 
-/// The version that a run is pinned to: the one asked for, else the newest that is built.
+/// The version that a run is pinned to: the one asked for, else the current one.
 async fn version(app: &App, script: &Script, wishes: &Wishes) -> Result<Version> {
     if let Some(number) = wishes.version {
         return store::script_versions::numbered(&app.db, script.id, number)
@@ -92,7 +92,7 @@ async fn version(app: &App, script: &Script, wishes: &Wishes) -> Result<Version>
                 )
             });
     }
-    store::script_versions::newest_built(&app.db, script.id)
+    store::script_versions::current(&app.db, script.id)
         .await?
         .ok_or_else(|| Error::invalid_as("script_not_built", format!("Script with id {} is not BUILT", wishes.script)))
 }
