@@ -4,6 +4,7 @@ pub mod cancel;
 pub mod dispatch;
 pub mod failure;
 pub mod log;
+pub mod parameters;
 pub mod queue;
 pub mod report;
 pub mod status;

@@ -1,6 +1,6 @@
 //! A run is accepted: row, pinned version, event and job in one transaction, committed before the answer.
 
-use super::{report::By, status::Status};
+use super::{parameters, report::By, status::Status};
 use crate::{
     app::App,
     auth::User,
@@ -35,6 +35,9 @@ pub async fn submit(app: &App, user: &User, script: &Script, params: &Json, wish
         )));
     }
     let version = version(app, script, wishes).await?;
+    if let Some(schema) = store::script_versions::schema(&app.db, version.id).await? {
+        parameters::check(schema, params).await?;
+    }
     let now = app.clock.now();
     let id = Id::random();
     let mut tx = app.db.begin().await?;
