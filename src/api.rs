@@ -267,6 +267,12 @@ pub fn words(list: Option<&str>) -> Vec<&str> {
     list.unwrap_or("").split(',').map(str::trim).filter(|word| !word.is_empty()).collect()
 }
 
+/// Headers of a list: how many rows there are, on whatever page.
+pub fn pages_of(page: Option<Page>, rows: usize) -> axum::http::HeaderMap {
+    let total = page.map_or_else(|| u64::try_from(rows).unwrap_or(u64::MAX), |page| page.total.unsigned_abs());
+    [(HeaderName::from_static("x-total-count"), HeaderValue::from(total))].into_iter().collect()
+}
+
 /// A value for JSON, or the server's own fault.
 pub fn value<T: Serialize>(of: T) -> Result<serde_json::Value> {
     serde_json::to_value(of).map_err(|error| Error::Internal(error.into()))

@@ -3,6 +3,7 @@
 pub mod archive;
 pub mod configuration;
 pub mod requirements;
+pub mod schema;
 
 use std::path::{Path, PathBuf};
 

@@ -17,6 +17,8 @@ pub enum Error {
     NotFound(String),
     /// 400 with a sentence and, for machines, a code.
     Invalid { detail: String, code: Option<&'static str> },
+    /// 400: parameters that do not fit their script's schema, and where.
+    Parameters(Vec<Fault>),
     /// 401: no token, a bad one, an old one, a revoked one.
     Token(TokenError),
     /// An error of `/auth…`: the sentence stands in `msg` and `message` too, as each client reads another of them.
@@ -53,6 +55,14 @@ pub enum Error {
     NoRoom,
     /// 500; the cause goes to the log, never to the client.
     Internal(anyhow::Error),
+}
+
+/// One place at which parameters do not fit.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Fault {
+    /// A JSON pointer, `/year_initial`; empty for the parameters as a whole.
+    pub path: String,
+    pub message: String,
 }
 
 /// What is wrong with a token.
@@ -174,6 +184,14 @@ impl IntoResponse for Error {
         match self {
             Error::NotFound(detail) => plain(StatusCode::NOT_FOUND, &detail, Some("not_found")),
             Error::Invalid { detail, code } => plain(StatusCode::BAD_REQUEST, &detail, code),
+            Error::Parameters(faults) => {
+                let first = faults.first().cloned().unwrap_or(Fault { path: String::new(), message: String::new() });
+                let place = if first.path.is_empty() { String::new() } else { format!("{}: ", first.path) };
+                let detail = format!("The parameters do not fit what the script takes. {place}{}", first.message);
+                let body = json!({"status": 400, "detail": detail, "error_code": "invalid_parameters",
+                    "path": first.path, "errors": faults});
+                (StatusCode::BAD_REQUEST, Json(body)).into_response()
+            }
             Error::Token(error) => {
                 let (detail, name) = match error {
                     TokenError::Missing => ("Authorization token required", "authorization_required"),

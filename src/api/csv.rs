@@ -7,10 +7,18 @@ use axum::{
 };
 use bytes::Bytes;
 
+use super::extract::query::Pairs;
 use crate::{
+    clock,
     error::{Error, Result},
-    store::Time,
+    store::{
+        Time,
+        search::{Clause, Column, Op, Search, Value},
+    },
 };
+
+/// Rows of a file that somebody would open.
+pub const MOST: i64 = 100_000;
 
 /// Rows that are read and sent at one time.
 const CHUNK: i64 = 1_000;
@@ -25,6 +33,21 @@ pub fn within(rows: i64, most: i64) -> Result<()> {
         thousands(rows),
         thousands(most)
     )))
+}
+
+/// The search of `date_field`, which must be one of these columns, `date_from` and `date_to`; both ends are within. What is no
+/// date is passed over.
+pub fn narrowed(query: &Pairs, columns: &[Column], dates: &[&str]) -> Result<Search> {
+    let mut search = Search::default();
+    let Some(field) = query.get("date_field").filter(|text| !text.is_empty()) else { return Ok(search) };
+    let column = columns.iter().find(|column| dates.contains(&column.name) && column.name == field);
+    let column = *column.ok_or_else(|| Error::invalid(format!("Invalid date_field '{field}'")))?;
+    for (name, op) in [("date_from", Op::Ge), ("date_to", Op::Le)] {
+        if let Some(time) = query.get(name).and_then(clock::parse) {
+            search.filter.push(vec![Clause { column, op, value: Value::Time(time) }]);
+        }
+    }
+    Ok(search)
 }
 
 fn thousands(n: i64) -> String {

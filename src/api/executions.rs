@@ -1,6 +1,7 @@
 //! `/api/v1/execution…` and `/script/<s>/run`: runs as users start, watch and end them (contract/scripts-executions.md 2).
 
 mod docker_logs;
+mod export;
 mod log;
 mod report;
 mod rerun;
@@ -41,6 +42,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(run::start, run::start_by_get))
         .routes(routes!(list))
         .routes(routes!(list_own))
+        .routes(routes!(export::file))
         .routes(routes!(get, report::update))
         .routes(routes!(log::list, log::add))
         .routes(routes!(log::stream))
@@ -107,17 +109,25 @@ fn wanted(app: &App, user: &User, query: &Pairs, shown: &Shown<'_>, asked: Optio
     })
 }
 
-/// The executions of a script that the caller may see.
-pub(super) async fn of_script(app: &App, user: &User, script: Id) -> Result<Vec<ExecutionView>> {
+/// The executions of these scripts that the caller may see, at most so many of each.
+pub(super) async fn of_scripts(app: &App, user: &User, scripts: &[Id], each: i64) -> Result<Vec<ExecutionView>> {
     let shown = Shown::default();
-    let wanted = Wanted {
-        user: (!user.is_admin()).then_some(user.id),
-        script: Some(script),
-        parts: shown.parts(),
-        page: (UNPAGED, 0),
-        ..Wanted::default()
+    let owner = (!user.is_admin()).then_some(user.id);
+    let rows = match scripts {
+        // The order of one script's runs is that of an index: no other rows are read.
+        [script] => {
+            let wanted = Wanted {
+                user: owner,
+                script: Some(*script),
+                parts: shown.parts(),
+                page: (each, 0),
+                ..Wanted::default()
+            };
+            store::executions::list(&app.db, &wanted).await?
+        }
+        several => store::executions::of_scripts::newest(&app.db, several, owner, each).await?,
     };
-    views(app, Some(user), store::executions::list(&app.db, &wanted).await?, &shown).await
+    views(app, Some(user), rows, &shown).await
 }
 
 /// What a call to the address of a caller tells of a run that has ended: all but parameters and results.
@@ -150,8 +160,8 @@ async fn answer(app: &App, user: &User, wanted: Wanted, shown: &Shown<'_>, asked
     params(("page" = Option<i64>, Query), ("per_page" = Option<i64>, Query), ("include" = Option<String>, Query), ("exclude" = Option<String>, Query),
         ("filter" = Option<String>, Query), ("sort" = Option<String>, Query), ("script_id" = Option<String>, Query), ("user_id" = Option<String>, Query), ("status" = Option<String>, Query), ("updated_at" = Option<String>, Query)),
     responses((status = 200, body = Data<Vec<ExecutionView>>), (status = 401, body = super::ErrorBody)))]
-async fn list(State(app): State<App>, user: User, query: Pairs) -> Result<Found> {
-    let shown = Shown::read(&query, false);
+async fn list(State(app): State<App>, user: User, query: Pairs, headers: HeaderMap) -> Result<Found> {
+    let shown = Shown::read(&query, false).to(&headers);
     let asked = Asked::read(query.get("page"), query.get("per_page"));
     let mut wanted = wanted(&app, &user, &query, &shown, asked)?;
     wanted.user = if user.is_admin() { uuid(&query, "user_id")? } else { Some(user.id) };
@@ -173,8 +183,8 @@ async fn list(State(app): State<App>, user: User, query: Pairs) -> Result<Found>
     params(("page" = Option<i64>, Query), ("per_page" = Option<i64>, Query), ("include" = Option<String>, Query), ("exclude" = Option<String>, Query),
         ("filter" = Option<String>, Query), ("sort" = Option<String>, Query), ("script_id" = Option<String>, Query), ("updated_at" = Option<String>, Query)),
     responses((status = 200, body = Data<Vec<ExecutionView>>), (status = 401, body = super::ErrorBody)))]
-async fn list_own(State(app): State<App>, user: User, query: Pairs) -> Result<Found> {
-    let shown = Shown::read(&query, false);
+async fn list_own(State(app): State<App>, user: User, query: Pairs, headers: HeaderMap) -> Result<Found> {
+    let shown = Shown::read(&query, false).to(&headers);
     let asked = Asked::read(query.get("page"), query.get("per_page"));
     let mut wanted = wanted(&app, &user, &query, &shown, asked)?;
     wanted.user = Some(user.id);
@@ -190,8 +200,9 @@ async fn get(
     who: Reporter,
     path: ExecutionPath,
     query: Pairs,
+    headers: HeaderMap,
 ) -> Result<Json<Data<ExecutionView>>> {
-    let mut shown = Shown::read(&query, true);
+    let mut shown = Shown::read(&query, true).to(&headers);
     let user = match &who {
         Reporter::User(user) => Some(&**user),
         Reporter::Run(run) if run.execution == path.0 => None,

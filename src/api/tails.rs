@@ -80,7 +80,10 @@ pub fn sit(app: &App, user: Id, source: Source, now: Glance) -> Result<Seat, Ful
         return Err(Full::Node);
     }
     *state.readers.entry(user).or_default() += 1;
-    let glance = state.watched.entry(source).or_insert_with(|| watch::Sender::new(now)).subscribe();
+    let sender = state.watched.entry(source).or_insert_with(|| watch::Sender::new(Glance::default()));
+    // What readers before this one were told may be a tick old: older than an upload that this reader made and waits for.
+    sender.send_replace(now);
+    let glance = sender.subscribe();
     if !state.looking {
         state.looking = true;
         app.tasks.spawn(look(app.clone()));

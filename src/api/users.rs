@@ -31,7 +31,7 @@ use crate::{
     error::{Error, Result},
     store::{
         self, Id,
-        search::{Search, Value as Literal},
+        search::Search,
         users::{Profile, Role},
     },
 };
@@ -282,9 +282,4 @@ async fn remove(State(app): State<App>, Superadmin(user): Superadmin, path: User
     let person = find(&app, &path).await?;
     account::erase::erase(&app, &user, &person).await?;
     Ok(data(person))
-}
-
-/// A moment, as a search has it.
-fn at(time: store::Time) -> Literal {
-    Literal::Time(time)
 }

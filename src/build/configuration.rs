@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use unicode_normalization::UnicodeNormalization;
 
 use crate::{
-    build::archive::Reject,
+    build::{archive::Reject, schema},
     engine::{Limits, Network},
 };
 
@@ -61,7 +61,7 @@ pub struct Configuration {
     pub max_processes: Option<u64>,
     /// Bytes of one file.
     pub max_file_bytes: Option<u64>,
-    /// A JSON object of at most [`MAX_SCHEMA_BYTES`], as written; not yet known to be a schema.
+    /// A JSON Schema of at most [`MAX_SCHEMA_BYTES`], as written.
     pub params_schema: Option<String>,
     /// How often a run that an infrastructure failure ended is started anew, 0 to 5.
     pub retry: Option<u64>,
@@ -322,8 +322,9 @@ impl Keys {
             return Err(reject(format!("{key} has {n} bytes; at most {MAX_SCHEMA_BYTES} are allowed.")));
         }
         // The parse keeps to 128 levels, which keeping the text alone would not.
-        let map: Option<serde_json::Map<String, serde_json::Value>> =
+        let _: Option<serde_json::Map<String, serde_json::Value>> =
             self.get(key, "a JSON Schema, an object of at most 128 levels")?;
-        Ok(map.map(|_| text.to_owned()))
+        schema::check(text).map_err(|why| reject(format!("{key} in configuration.json {why}.")))?;
+        Ok(Some(text.to_owned()))
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{
     idempotency::{self, Key},
+    parameters,
     report::By,
     status::Status,
 };
@@ -54,17 +55,24 @@ pub async fn submit(app: &App, user: &User, script: &Script, params: &Json, wish
         )));
     }
     let version = version(app, script, wishes).await?;
+    if let Some(schema) = store::script_versions::schema(&app.db, version.id).await? {
+        parameters::check(schema, params).await?;
+    }
+    // Before the transaction: parameters may be large, and on SQLite nobody else can write meanwhile.
+    let key = match &wishes.key {
+        Some(key) => Some((key, idempotency::fingerprint(script.id, wishes.version, params)?)),
+        None => None,
+    };
     let now = app.clock.now();
     let id = Id::random();
     let mut tx = app.db.begin().await?;
     let slots = store::users::slots(&mut tx, user.id, app.config.max_runs_per_user).await?;
-    if let Some(key) = &wishes.key {
-        let fingerprint = idempotency::fingerprint(script.id, wishes.version, params)?;
-        if let Some(first) = idempotency::take(&mut tx, user.id, key, &fingerprint, id, now).await? {
-            let execution = store::executions::find_within(&mut tx, first).await?;
-            let execution = execution.ok_or_else(|| anyhow::anyhow!("the execution of a key is not there"))?;
-            return Ok(Submitted { execution, replayed: true });
-        }
+    if let Some((key, fingerprint)) = key
+        && let Some(first) = idempotency::take(&mut tx, user.id, key, &fingerprint, id, now).await?
+    {
+        let execution = store::executions::find_within(&mut tx, first).await?;
+        let execution = execution.ok_or_else(|| anyhow::anyhow!("the execution of a key is not there"))?;
+        return Ok(Submitted { execution, replayed: true });
     }
     let waiting = store::executions::waiting(&mut tx, user.id).await?;
     if waiting >= app.config.max_waiting_per_user {
@@ -113,7 +121,7 @@ pub async fn submit(app: &App, user: &User, script: &Script, params: &Json, wish
     Ok(Submitted { execution, replayed: false })
 }
 
-/// The version that a run is pinned to: the one asked for, else the newest that is built.
+/// The version that a run is pinned to: the one asked for, else the current one.
 async fn version(app: &App, script: &Script, wishes: &Wishes) -> Result<Version> {
     if let Some(number) = wishes.version {
         return store::script_versions::numbered(&app.db, script.id, number)
@@ -126,7 +134,7 @@ async fn version(app: &App, script: &Script, wishes: &Wishes) -> Result<Version>
                 )
             });
     }
-    store::script_versions::newest_built(&app.db, script.id)
+    store::script_versions::current(&app.db, script.id)
         .await?
         .ok_or_else(|| Error::invalid_as("script_not_built", format!("Script with id {} is not BUILT", wishes.script)))
 }

@@ -263,6 +263,7 @@ impl Builder<'_> {
         store::scripts::lock(&mut tx, self.version.script_id).await?;
         store::script_versions::set_status(&mut tx, self.version.id, "SUCCESS", environment.as_deref(), None, now)
             .await?;
+        store::script_versions::supersede(&mut tx, self.version.script_id, self.version.number).await?;
         conclude(&mut tx, self.job, &self.version, "SUCCESS", None, now).await?;
         tx.commit().await?;
         app.wake();

@@ -1,5 +1,8 @@
 //! Table `execution`: one run of a script with its parameters and results. Its marks stand in `execution_flag`.
 
+pub mod export;
+pub mod of_scripts;
+
 use super::{
     Db, Id, Json, Time, Tx,
     search::{Column, Kind, Search, Value, placeholders},

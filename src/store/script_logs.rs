@@ -2,8 +2,11 @@
 
 use serde::Serialize;
 
-use super::{Db, Id, Time, Tx};
-use crate::{reading, within};
+use super::{
+    Db, Id, Time, Tx,
+    search::{Value, placeholders},
+};
+use crate::{bind_values, reading, within};
 
 /// A row of `script_log`, as clients see it.
 #[derive(Debug, Clone, Serialize, sqlx::FromRow, utoipa::ToSchema)]
@@ -53,6 +56,16 @@ pub async fn list(db: &Db, script: Id, after: After, limit: i64) -> sqlx::Result
     .bind(limit)
     .fetch_all(on)
     .await)
+}
+
+/// All lines of these scripts, each script's in the order in which they came.
+pub async fn list_of(db: &Db, scripts: &[Id]) -> sqlx::Result<Vec<ScriptLog>> {
+    let values: Vec<Value> = scripts.iter().map(|id| Value::Id(*id)).collect();
+    let text = sqlx::AssertSqlSafe(format!(
+        "SELECT CAST(id AS BIGINT) AS id, script_id, register_date, text FROM script_log WHERE script_id IN ({}) ORDER BY id",
+        placeholders(1, scripts.len())
+    ));
+    reading!(db, |on| bind_values!(sqlx::query_as(text), values).fetch_all(on).await)
 }
 
 /// Id of the newest line, 0 if there is none.

@@ -1,4 +1,4 @@
-//! Table `script_version`: each upload of a script, unchangeable once built.
+//! Table `script_version`: each upload of a script, unchangeable once built; one of the built ones is the current one.
 
 use super::{Db, Id, Json, Time, Tx};
 use crate::{reading, within};
@@ -19,6 +19,26 @@ pub struct Version {
     /// PENDING, BUILDING, SUCCESS or FAIL.
     pub status: String,
 }
+
+/// A version as lists show it.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Listed {
+    pub number: i32,
+    pub digest: String,
+    pub status: String,
+    /// Whether a run without a wish gets it.
+    pub current: bool,
+    pub created_at: Time,
+    pub built_at: Option<Time>,
+    pub created_by: Option<Id>,
+    pub config: Json,
+    pub build_error: Option<String>,
+    pub archive_key: String,
+}
+
+/// The id of the version of script `$1` that a run without a wish gets: the one that was activated, else the newest that is built.
+const CURRENT: &str = "(SELECT c.id FROM script_version c WHERE c.script_id = $1 AND c.status = 'SUCCESS'
+    ORDER BY (c.activated_at IS NULL), c.number DESC LIMIT 1)";
 
 const COLUMNS: &str =
     "SELECT id, script_id, number, digest, archive_key, requirements_digest, config, status FROM script_version";
@@ -58,12 +78,88 @@ pub async fn get(db: &Db, id: Id) -> sqlx::Result<Option<Version>> {
     reading!(db, |on| sqlx::query_as(text).bind(id).fetch_optional(on).await)
 }
 
-/// The newest version that is built: what a run without a wish gets.
-pub async fn newest_built(db: &Db, script: Id) -> sqlx::Result<Option<Version>> {
-    let text = sqlx::AssertSqlSafe(format!(
-        "{COLUMNS} WHERE script_id = $1 AND status = 'SUCCESS' ORDER BY number DESC LIMIT 1"
-    ));
+/// What a run without a wish gets.
+pub async fn current(db: &Db, script: Id) -> sqlx::Result<Option<Version>> {
+    let text = sqlx::AssertSqlSafe(format!("{COLUMNS} WHERE id = {CURRENT}"));
     reading!(db, |on| sqlx::query_as(text).bind(script).fetch_optional(on).await)
+}
+
+/// The schema that the parameters of a version must fit, if it ships one.
+pub async fn schema(db: &Db, id: Id) -> sqlx::Result<Option<Json>> {
+    let found: Option<Option<Json>> =
+        reading!(db, |on| sqlx::query_scalar("SELECT params_schema FROM script_version WHERE id = $1")
+            .bind(id)
+            .fetch_optional(on)
+            .await)?;
+    Ok(found.flatten())
+}
+
+fn listed() -> String {
+    format!(
+        "SELECT number, digest, status, COALESCE(id = {CURRENT}, FALSE) AS current, created_at, built_at, created_by, config,
+             build_error, archive_key FROM script_version WHERE script_id = $1"
+    )
+}
+
+/// The versions of a script, newest first; `page` is (limit, offset).
+pub async fn list(db: &Db, script: Id, page: (i64, i64)) -> sqlx::Result<Vec<Listed>> {
+    let text = sqlx::AssertSqlSafe(format!("{} ORDER BY number DESC LIMIT $2 OFFSET $3", listed()));
+    reading!(db, |on| sqlx::query_as(text).bind(script).bind(page.0).bind(page.1).fetch_all(on).await)
+}
+
+/// How many versions a script has.
+pub async fn count(db: &Db, script: Id) -> sqlx::Result<i64> {
+    reading!(db, |on| sqlx::query_scalar("SELECT count(*) FROM script_version WHERE script_id = $1")
+        .bind(script)
+        .fetch_one(on)
+        .await)
+}
+
+/// The version with this number, as lists show it.
+pub async fn show(db: &Db, script: Id, number: i32) -> sqlx::Result<Option<Listed>> {
+    let text = sqlx::AssertSqlSafe(format!("{} AND number = $2", listed()));
+    reading!(db, |on| sqlx::query_as(text).bind(script).bind(number).fetch_optional(on).await)
+}
+
+/// Makes a built version the current one; false if there is none of this number that is built.
+pub async fn activate(tx: &mut Tx, script: Id, number: i32, now: Time) -> sqlx::Result<bool> {
+    let chosen = within!(tx, |on| sqlx::query(
+        "UPDATE script_version SET activated_at = $3 WHERE script_id = $1 AND number = $2 AND status = 'SUCCESS'"
+    )
+    .bind(script)
+    .bind(number)
+    .bind(now)
+    .execute(on)
+    .await
+    .map(|r| r.rows_affected() == 1))?;
+    if chosen {
+        within!(tx, |on| {
+            sqlx::query(
+            "UPDATE script_version SET activated_at = NULL WHERE script_id = $1 AND number <> $2 AND activated_at IS NOT NULL"
+        )
+        .bind(script)
+        .bind(number)
+        .execute(on)
+        .await
+        .map(drop)
+        })?;
+    }
+    Ok(chosen)
+}
+
+/// Ends an activation of an older version, once this one is built and is the newest that is.
+pub async fn supersede(tx: &mut Tx, script: Id, number: i32) -> sqlx::Result<()> {
+    within!(tx, |on| {
+        sqlx::query(
+        "UPDATE script_version SET activated_at = NULL WHERE script_id = $1 AND number < $2 AND activated_at IS NOT NULL
+             AND NOT EXISTS (SELECT 1 FROM script_version n WHERE n.script_id = $1 AND n.number > $2 AND n.status = 'SUCCESS')"
+    )
+    .bind(script)
+    .bind(number)
+    .execute(on)
+    .await
+    .map(drop)
+    })
 }
 
 /// The version with this number, built or not.

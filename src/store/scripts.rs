@@ -70,19 +70,58 @@ pub struct Upload {
     pub openeo_backend_url: Option<String>,
 }
 
+/// Who beside its owner and administrators sees a restricted script.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    pub restricted: bool,
+    pub roles: Vec<String>,
+    /// Ids, as they are stored.
+    pub users: Vec<String>,
+}
+
+impl Access {
+    /// The lists of a script; what is no list of texts is an empty one.
+    pub fn of(script: &Script) -> Self {
+        let list = |text: &Option<String>| -> Vec<String> {
+            text.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+        };
+        Access { restricted: script.restricted, roles: list(&script.allowed_roles), users: list(&script.allowed_users) }
+    }
+}
+
+/// A row of a file.
+#[derive(Debug, sqlx::FromRow)]
+pub struct Exported {
+    #[sqlx(flatten)]
+    pub script: Script,
+    pub user_name: Option<String>,
+    pub user_email: Option<String>,
+}
+
+/// What of a script is changed without an upload; `None` stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Config {
+    pub name: Option<String>,
+    pub description: Option<String>,
+    pub uses_gee: Option<bool>,
+}
+
 const COLUMNS: &str = "id, name, slug, description, created_at, updated_at, user_id, status, public, restricted, allowed_roles,
     allowed_users, cpu_reservation, cpu_limit, memory_reservation, memory_limit, environment, environment_version, build_error,
     compute_type, batch_job_definition, batch_job_queue, batch_image, uses_gee, openeo_backend_url";
 
-/// `$1` everything, `$2` the viewer's id, `$3` and `$4` his role and id as they stand in the JSON lists.
-const VISIBLE: &str = "($1 OR user_id = $2 OR (public AND NOT restricted)
-    OR (restricted AND (allowed_roles LIKE $3 OR allowed_users LIKE $4)))";
+/// `$1` everything, `$2` the viewer's id, `$3` and `$4` his role and id as they stand in the JSON lists. A text is an entry of a
+/// list if it stands there in its quotes; quotes inside of other entries are escaped, so they are taken away first. A cast to
+/// JSON would be an error where the other server's column holds none.
+const VISIBLE: &str = r#"($1 OR user_id = $2 OR (public AND NOT restricted) OR (restricted AND (
+    replace(replace(replace(allowed_roles, '\\', ''), '\"', ''), $3, '') <> replace(replace(allowed_roles, '\\', ''), '\"', '')
+    OR replace(replace(replace(allowed_users, '\\', ''), '\"', ''), $4, '') <> replace(replace(allowed_users, '\\', ''), '\"', ''))))"#;
 
 impl Viewer {
     fn binds(&self) -> (bool, Option<Id>, String, String) {
         match self {
             Viewer::Everything => (true, None, String::new(), String::new()),
-            Viewer::Person { id, role } => (false, Some(*id), format!("%\"{role}\"%"), format!("%\"{id}\"%")),
+            Viewer::Person { id, role } => (false, Some(*id), format!("\"{role}\""), format!("\"{id}\"")),
         }
     }
 }
@@ -162,6 +201,17 @@ pub async fn list(db: &Db, viewer: &Viewer, search: &Search, page: Option<(i64, 
         let query = sqlx::query_as(sql(text)).bind(all).bind(id).bind(role).bind(user).bind(limit).bind(offset);
         bind_values!(query, values).fetch_all(on).await
     })
+}
+
+/// Scripts that a search finds with their owners, newest first; `page` is (limit, offset).
+pub async fn export(db: &Db, search: &Search, page: (i64, i64)) -> sqlx::Result<Vec<Exported>> {
+    let (condition, values) = search.condition(db, 3);
+    let text = format!(
+        r#"SELECT {COLUMNS}, (SELECT u.name FROM "user" u WHERE u.id = script.user_id) AS user_name,
+             (SELECT u.email FROM "user" u WHERE u.id = script.user_id) AS user_email
+         FROM script WHERE {condition} ORDER BY created_at DESC, id LIMIT $1 OFFSET $2"#
+    );
+    reading!(db, |on| bind_values!(sqlx::query_as(sql(text)).bind(page.0).bind(page.1), values).fetch_all(on).await)
 }
 
 /// The newest scripts of each of these people, in the order of their making.
@@ -260,6 +310,37 @@ pub async fn set_public(tx: &mut Tx, id: Id, public: bool) -> sqlx::Result<()> {
         .execute(on)
         .await
         .map(drop))
+}
+
+/// Sets who sees the script; an empty list is stored as none.
+pub async fn set_access(tx: &mut Tx, id: Id, access: &Access) -> sqlx::Result<()> {
+    let list = |entries: &Vec<String>| (!entries.is_empty()).then(|| serde_json::json!(entries).to_string());
+    within!(tx, |on| sqlx::query(
+        "UPDATE script SET restricted = $2, allowed_roles = $3, allowed_users = $4 WHERE id = $1"
+    )
+    .bind(id)
+    .bind(access.restricted)
+    .bind(list(&access.roles))
+    .bind(list(&access.users))
+    .execute(on)
+    .await
+    .map(drop))
+}
+
+/// Changes what needs no upload; false if there is no such script.
+pub async fn configure(tx: &mut Tx, id: Id, config: &Config, now: Time) -> sqlx::Result<bool> {
+    within!(tx, |on| sqlx::query(
+        "UPDATE script SET name = COALESCE($2, name), description = COALESCE($3, description),
+             uses_gee = COALESCE($4, uses_gee), updated_at = $5 WHERE id = $1"
+    )
+    .bind(id)
+    .bind(&config.name)
+    .bind(&config.description)
+    .bind(config.uses_gee)
+    .bind(now)
+    .execute(on)
+    .await
+    .map(|r| r.rows_affected() == 1))
 }
 
 /// BUILDING, SUCCESS or FAIL; a text of an earlier failure stays until another one replaces it.

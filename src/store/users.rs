@@ -237,6 +237,13 @@ pub async fn count(db: &Db, search: &Search) -> sqlx::Result<i64> {
     reading!(db, |on| bind_values!(sqlx::query_scalar(text), values).fetch_one(on).await)
 }
 
+/// The accounts of these ids, those that there are.
+pub async fn profiles(db: &Db, ids: &[Id]) -> sqlx::Result<Vec<Profile>> {
+    let values: Vec<Value> = ids.iter().map(|id| Value::Id(*id)).collect();
+    let text = sql(format!(r#"SELECT {PROFILE} FROM "user" WHERE id IN ({})"#, placeholders(1, ids.len())));
+    reading!(db, |on| bind_values!(sqlx::query_as(text), values).fetch_all(on).await)
+}
+
 /// What `include` shows of these people.
 pub async fn connections(db: &Db, ids: &[Id]) -> sqlx::Result<Vec<Connections>> {
     let values: Vec<Value> = ids.iter().map(|id| Value::Id(*id)).collect();

@@ -3,11 +3,16 @@
 
 use std::collections::HashMap;
 
+use axum::http::HeaderMap;
 use serde::Serialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
 use crate::{
-    api::{extract::query::Pairs, scripts::ScriptView, value, words},
+    api::{
+        extract::query::Pairs,
+        scripts::{ScriptView, is_plugin},
+        value, words,
+    },
     app::App,
     auth::User,
     error::{Error, Result},
@@ -62,11 +67,13 @@ pub(in crate::api) struct Shown<'q> {
     results: bool,
     /// One execution, not a list: failure, queue and version come unasked.
     whole: bool,
+    /// The QGIS plugin asks, which knows three states of scripts.
+    for_plugin: bool,
 }
 
 impl Default for Shown<'_> {
     fn default() -> Self {
-        Shown { include: Vec::new(), params: true, results: true, whole: false }
+        Shown { include: Vec::new(), params: true, results: true, whole: false, for_plugin: false }
     }
 }
 
@@ -78,7 +85,13 @@ impl<'q> Shown<'q> {
             params: !exclude.contains(&"params"),
             results: !exclude.contains(&"results"),
             whole,
+            for_plugin: false,
         }
+    }
+
+    /// As the client that sends these headers can read it.
+    pub fn to(self, headers: &HeaderMap) -> Self {
+        Shown { for_plugin: is_plugin(headers), ..self }
     }
 
     /// One execution with everything.
@@ -241,7 +254,7 @@ fn of(app: &App, user: Option<&User>, e: Execution, shown: &Shown<'_>, loaded: &
         more.insert("script_name".into(), json!(script.map(|s| &s.name)));
     }
     if shown.wants("script") {
-        more.insert("script".into(), value(script.map(|s| ScriptView::of(s, false)))?);
+        more.insert("script".into(), value(script.map(|s| ScriptView::of(s, shown.for_plugin)))?);
     }
     let owner = e.user_id.and_then(|id| loaded.people.get(&id));
     if admin && shown.wants("user_name") {

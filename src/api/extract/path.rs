@@ -50,6 +50,30 @@ impl ScriptPath {
     }
 }
 
+/// `{role}`: a word, which may name no role.
+#[derive(Debug, Clone)]
+pub struct RolePath(pub String);
+
+impl FromRequestParts<App> for RolePath {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self> {
+        Ok(RolePath(params(parts).await?.remove("role").unwrap_or_default()))
+    }
+}
+
+/// `{number}`: a version of a script; `None` if it is no number, which names none.
+#[derive(Debug, Clone)]
+pub struct VersionPath(pub Option<i32>);
+
+impl FromRequestParts<App> for VersionPath {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self> {
+        Ok(VersionPath(params(parts).await?.get("number").and_then(|text| text.parse().ok())))
+    }
+}
+
 /// `{identifier}`: who is counted, `user:<id>` or `ip:<address>`.
 #[derive(Debug, Clone)]
 pub struct IdentifierPath(pub String);

@@ -9,7 +9,7 @@ use serde_json::Value;
 use sqlx::types::Json as SqlJson;
 use tokio::sync::Semaphore;
 
-use super::{audit, find, view};
+use super::{audit, find, is_plugin, may_change, one};
 use crate::{
     api::{
         Data, data,
@@ -159,6 +159,7 @@ fn archive_key(script: Id, digest: &str) -> String {
 #[utoipa::path(post, path = "/api/v1/script", tag = "scripts", security(("bearerAuth" = ["script:write"])), request_body(content = ArchiveForm, content_type = "multipart/form-data"),
     responses((status = 200, body = Data<super::ScriptView>), (status = 400, body = crate::api::ErrorBody), (status = 403, body = crate::api::ErrorBody)))]
 pub async fn create(State(app): State<App>, user: User, request: Request) -> Result<Json<Data<Value>>> {
+    let plugin = is_plugin(request.headers());
     let bytes = file(request, user.is_admin()).await?;
     if !user.is_admin() {
         return Err(Error::Forbidden("Only admins and superadmins can create scripts".into()));
@@ -190,7 +191,7 @@ pub async fn create(State(app): State<App>, user: User, request: Request) -> Res
     audit(&mut tx, &user, "script.uploaded", &script, now).await?;
     tx.commit().await?;
     app.wake();
-    Ok(data(view(&app, &user, &script, false, &Pairs::default()).await?))
+    Ok(data(one(&app, &user, &script, plugin, &Pairs::default()).await?))
 }
 
 /// Uploads a script again: a new version, which is built while the last good one stays runnable. Owner or administrator.
@@ -205,7 +206,8 @@ pub async fn update(
 ) -> Result<Json<Data<Value>>> {
     // What is wrong with the form is said before what is wrong with the path.
     let found = find(&app, &user, &path).await;
-    let may = found.as_ref().is_ok_and(|script| user.is_admin() || script.user_id == Some(user.id));
+    let may = found.as_ref().is_ok_and(|script| may_change(&user, script));
+    let plugin = is_plugin(request.headers());
     let bytes = file(request, may).await?;
     let script = found?;
     if !may {
@@ -225,5 +227,5 @@ pub async fn update(
     let script = store::scripts::get_within(&mut tx, script.id).await?.ok_or_else(|| path.missing())?;
     tx.commit().await?;
     app.wake();
-    Ok(data(view(&app, &user, &script, false, &Pairs::default()).await?))
+    Ok(data(one(&app, &user, &script, plugin, &Pairs::default()).await?))
 }

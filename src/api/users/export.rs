@@ -8,22 +8,17 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use super::at;
 use crate::{
     api::{ErrorBody, csv, extract::query::Pairs, value},
     app::App,
     auth::{Admin, User},
-    clock,
     error::{Error, Result},
     store::{
         self,
-        search::{Clause, Op, Search},
         users::{COLUMNS, Profile},
     },
 };
 
-/// Rows of a file.
-const MOST: i64 = 100_000;
 /// Days by which a file can be narrowed.
 const DATES: [&str; 5] = ["created_at", "updated_at", "email_verified_at", "last_login_at", "last_activity_at"];
 
@@ -53,20 +48,6 @@ const HEAD: [&str; 24] = [
     "email_subscription_engagement",
     "email_subscription_system_updates",
 ];
-
-/// The search of `date_field`, `date_from` and `date_to`; both ends are within. What is no date is passed over.
-fn narrowed(query: &Pairs) -> Result<Search> {
-    let mut search = Search::default();
-    let Some(field) = query.get("date_field").filter(|text| !text.is_empty()) else { return Ok(search) };
-    let column = COLUMNS.iter().find(|column| DATES.contains(&column.name) && column.name == field);
-    let column = *column.ok_or_else(|| Error::invalid(format!("Invalid date_field '{field}'")))?;
-    for (name, op) in [("date_from", Op::Ge), ("date_to", Op::Le)] {
-        if let Some(time) = query.get(name).and_then(clock::parse) {
-            search.filter.push(vec![Clause { column, op, value: at(time) }]);
-        }
-    }
-    Ok(search)
-}
 
 fn row(person: &Profile) -> [String; 24] {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
@@ -104,8 +85,8 @@ fn row(person: &Profile) -> [String; 24] {
     params(("date_field" = Option<String>, Query), ("date_from" = Option<String>, Query), ("date_to" = Option<String>, Query)),
     responses((status = 200, content_type = "text/csv"), (status = 400, body = ErrorBody), (status = 403, body = ErrorBody)))]
 pub async fn people(State(app): State<App>, _: Admin, query: Pairs) -> Result<Response> {
-    let search = narrowed(&query)?;
-    csv::within(store::users::count(&app.db, &search).await?, MOST)?;
+    let search = csv::narrowed(&query, &COLUMNS, &DATES)?;
+    csv::within(store::users::count(&app.db, &search).await?, csv::MOST)?;
     let now = app.clock.now();
     csv::file("users_export", now, &HEAD, move |limit, offset| {
         let (app, search) = (app.clone(), search.clone());

@@ -1,4 +1,4 @@
-//! Who may call what: every route of people and tokens, by every kind of caller.
+//! Who may call what: the routes of people, tokens and scripts, by every kind of caller.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -56,6 +56,26 @@ fn table() -> Vec<Row> {
         ("GET", NO_BATCH_LOGS, none.clone(), [401, 403, 404, 404, 403, 404, 401]),
         ("POST", "/api/v1/email", none.clone(), [401, 403, 403, 400, 400, 400, 401]),
         ("POST", "/email", none.clone(), [401, 403, 403, 400, 400, 400, 401]),
+        ("GET", "/api/v1/script/export", none.clone(), [401, 403, 200, 200, 403, 200, 401]),
+        ("GET", "/api/v1/execution/export", none.clone(), [401, 403, 200, 200, 403, 200, 401]),
+        ("GET", "/api/v1/script/echo", none.clone(), [401, 404, 200, 200, 404, 200, 401]),
+        ("GET", "/api/v1/script/echo/versions", none.clone(), [401, 404, 200, 200, 404, 200, 401]),
+        ("GET", "/api/v1/script/echo/versions/1", none.clone(), [401, 404, 200, 200, 404, 200, 401]),
+        ("GET", "/api/v1/script/echo/versions/1/download", none.clone(), [401, 404, 200, 200, 404, 200, 401]),
+        ("POST", "/api/v1/script/echo/versions/1/activate", none.clone(), [401, 404, 200, 200, 404, 200, 401]),
+        ("POST", "/api/v1/script/open/versions/1/activate", none.clone(), [401, 403, 200, 200, 403, 200, 401]),
+        ("GET", "/api/v1/script/open/versions/1", none.clone(), [401, 200, 200, 200, 200, 200, 401]),
+        ("GET", "/api/v1/script/open/schema", none.clone(), [401, 200, 200, 200, 200, 200, 401]),
+        ("PATCH", "/api/v1/script/echo/config", none.clone(), [401, 404, 400, 400, 404, 400, 401]),
+        ("PATCH", "/api/v1/script/open/config", none.clone(), [401, 403, 400, 400, 403, 400, 401]),
+        ("GET", "/api/v1/script/open/access", none.clone(), [401, 403, 200, 200, 403, 200, 401]),
+        ("PUT", "/api/v1/script/open/access/roles", none.clone(), [401, 403, 400, 400, 403, 400, 401]),
+        ("PUT", "/api/v1/script/open/access/users", none.clone(), [401, 403, 400, 400, 403, 400, 401]),
+        ("POST", "/api/v1/script/open/access/users/x", none.clone(), [401, 403, 404, 404, 403, 404, 401]),
+        ("POST", "/api/v1/script/open/access/roles/x", none.clone(), [401, 403, 400, 400, 403, 400, 401]),
+        ("DELETE", "/api/v1/script/open/access/users/x", none.clone(), [401, 403, 200, 200, 403, 200, 401]),
+        ("DELETE", "/api/v1/script/open/access/roles/x", none.clone(), [401, 403, 200, 200, 403, 200, 401]),
+        ("DELETE", "/api/v1/script/open/access", none.clone(), [401, 403, 200, 200, 403, 200, 401]),
         ("POST", "/api/v1/user", none.clone(), [400; 7]),
         ("POST", "/api/v1/user/reset-password", none.clone(), [400; 7]),
         ("POST", "/api/v1/oauth/token", none.clone(), [400; 7]),
@@ -65,7 +85,7 @@ fn table() -> Vec<Row> {
 }
 
 #[tokio::test]
-async fn every_route_of_people_is_open_to_whom_the_matrix_says() {
+async fn every_route_is_open_to_whom_the_matrix_says() {
     let server = Server::with(Options::default().without_worker().set("API_ENVIRONMENT_USER", "gef@example.org")).await;
     let root = server.admin().await;
     server.user("target").await;
@@ -74,6 +94,8 @@ async fn every_route_of_people_is_open_to_whom_the_matrix_says() {
     let body = json!({"grant_type": "client_credentials", "client_id": client["client_id"], "client_secret": client["client_secret"]});
     let token = server.anonymous().post("/api/v1/oauth/token", &body).await.expect(200);
     root.publish(&Package::echo("echo")).await;
+    root.publish(&Package::echo("open").with("params_schema", json!({}))).await;
+    root.post_empty("/api/v1/script/open/publish").await.expect(200);
     server.execute("UPDATE script_version SET status = 'SUCCESS'").await;
     let run = root.run("echo", &json!({})).await;
     server.lend(&run, 1, "secret").await;

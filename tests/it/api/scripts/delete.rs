@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Package, Server};
+use crate::support::{Package, Server, until};
 
 #[tokio::test]
 async fn only_administrators_delete_and_the_script_is_answered_as_it_was() {
@@ -79,5 +79,5 @@ async fn deleting_a_script_ends_its_running_and_its_waiting_runs() {
     let slug = admin.publish_built(&Package::echo("Next")).await;
     admin.post_empty(&format!("/api/v1/script/{slug}/publish")).await.expect(200);
     assert_eq!(ada.finish(&slug, &json!({})).await["status"], "FINISHED");
-    assert_eq!(server.rows("job WHERE state IN ('waiting', 'running')").await, 0);
+    until("every job is done", async || server.rows("job WHERE state IN ('waiting', 'running')").await == 0).await;
 }

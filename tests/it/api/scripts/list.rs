@@ -75,3 +75,31 @@ async fn include_and_exclude_count_for_every_row() {
         assert!(script.get("description").is_none());
     }
 }
+
+#[tokio::test]
+async fn executions_inside_of_scripts_are_those_that_the_caller_may_see_newest_first() {
+    let (server, admin) = with_scripts().await;
+    let ada = server.user("ada").await;
+    server.execute("UPDATE script_version SET status = 'SUCCESS'").await;
+    let mut hers = Vec::new();
+    for (who, slug) in [(&admin, "b"), (&ada, "b"), (&ada, "d"), (&ada, "b"), (&admin, "a")] {
+        let id = who.run(slug, &json!({})).await;
+        if who.email == ada.email {
+            hers.push(id);
+        }
+    }
+    server.execute(&format!("UPDATE execution_flag SET deleted = TRUE WHERE execution_id = '{}'", hers[2])).await;
+    let inside = async |who: &Client, path: &str| -> Vec<Value> {
+        let data = who.get(&format!("/api/v1/script{path}?include=executions&exclude=description")).await.data(200);
+        let scripts = if data.is_array() { data.as_array().unwrap().clone() } else { vec![data] };
+        let ids = |script: &Value| script["executions"].as_array().unwrap().iter().map(|e| e["id"].clone()).collect();
+        scripts.iter().map(ids).collect()
+    };
+    assert_eq!(inside(&ada, "").await, [json!([hers[1]]), json!([hers[0]])], "of d and b");
+    assert_eq!(inside(&ada, "/b").await, [json!([hers[0]])]);
+    let all = inside(&admin, "").await;
+    assert_eq!(all.iter().map(|ids| ids.as_array().unwrap().len()).collect::<Vec<_>>(), [1, 0, 2, 1]);
+    assert_eq!(all[2][0], json!(hers[0]), "the newest first");
+    let excluded = ada.get("/api/v1/script?include=executions&exclude=executions").await.data(200);
+    assert!(excluded[0].get("executions").is_none());
+}
