@@ -1,7 +1,7 @@
 //! `/api/v1/script…`: scripts as authors publish them and users find them (contract/scripts-executions.md 1).
 
 pub(super) mod log;
-mod upload;
+pub(crate) mod upload;
 
 use axum::{
     Json,

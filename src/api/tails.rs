@@ -80,7 +80,14 @@ pub fn sit(app: &App, user: Id, source: Source, now: Glance) -> Result<Seat, Ful
         return Err(Full::Node);
     }
     *state.readers.entry(user).or_default() += 1;
-    let glance = state.watched.entry(source).or_insert_with(|| watch::Sender::new(now)).subscribe();
+    let sender = state.watched.entry(source).or_default();
+    // What was seen at the last look may be the end of the build before.
+    sender.send_if_modified(|old| {
+        let changed = *old != now;
+        *old = now;
+        changed
+    });
+    let glance = sender.subscribe();
     if !state.looking {
         state.looking = true;
         app.tasks.spawn(look(app.clone()));
