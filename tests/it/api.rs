@@ -3,12 +3,15 @@
 mod auth;
 mod bad_input;
 mod bodies;
+mod boundaries;
 mod connections;
 mod cors;
 mod executions;
+mod gee_credentials;
 mod health;
 mod matrix;
 mod mend;
+mod news;
 mod oauth;
 mod platform;
 mod scripts;
