@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod auth;
 pub mod bodies;
+pub mod boundaries;
 pub mod clients;
 pub mod cors;
 pub mod csv;
@@ -11,7 +12,9 @@ pub mod email;
 pub mod etag;
 pub mod executions;
 pub mod extract;
+pub mod gee_credentials;
 pub mod health;
+pub mod news;
 pub mod oauth;
 pub mod pages;
 pub mod rate_limits;
@@ -117,6 +120,9 @@ pub fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(unsubscribe::routes())
         .merge(email::routes())
         .merge(pages::routes())
+        .merge(news::routes())
+        .merge(boundaries::routes())
+        .merge(gee_credentials::routes())
         .merge(scripts::routes())
         .merge(executions::routes())
         .merge(status::routes())

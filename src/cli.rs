@@ -1,19 +1,29 @@
 //! The command line: one file a command.
 
+mod api;
 pub mod check;
+pub mod client;
 pub mod demo;
+mod follow;
 pub mod migrate;
 pub mod openapi;
 pub mod package;
+mod params;
 pub mod run_local;
+pub mod script;
 pub mod serve;
 pub mod user;
 
-use std::{io::Write, path::Path, process::ExitCode};
+use std::{
+    io::{BufRead, IsTerminal, Write},
+    path::Path,
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
+use secrecy::SecretString;
 
-use crate::{config::Flags, engine::process};
+use crate::{config::Flags, engine::process, error::Error};
 
 /// Trends.Earth: registers scripts, runs them, and serves status, logs and results.
 #[derive(Debug, Parser)]
@@ -41,6 +51,10 @@ pub enum Command {
     Openapi,
     /// Run an author's script on this machine, without a server
     RunLocal(run_local::Args),
+    /// Publish and run scripts on a server
+    Client(client::Args),
+    /// Bring scripts into the database
+    Script(script::Args),
     /// Keep one unit of the process engine
     #[command(hide = true)]
     Keep { folder: std::path::PathBuf },
@@ -69,6 +83,8 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::run(args).await,
         Command::Openapi => openapi::run(),
         Command::RunLocal(args) => run_local::run(args).await,
+        Command::Client(args) => Ok(client::run(args).await),
+        Command::Script(args) => script::run(args).await,
         Command::Keep { .. } => Ok(ExitCode::from(2)),
     }
 }
@@ -77,6 +93,21 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
 /// to listen: a pipe that is closed ends nothing.
 pub fn say(text: &str) {
     let _ = writeln!(std::io::stdout(), "{}", plain(text));
+}
+
+/// A line for people beside what was asked for, on standard error.
+pub fn aside(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", plain(text));
+}
+
+/// A password, from a prompt or as the next line of standard input.
+fn ask_password(prompt: &str) -> std::io::Result<SecretString> {
+    if std::io::stdin().is_terminal() {
+        return Ok(SecretString::from(rpassword::prompt_password(prompt)?));
+    }
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    Ok(SecretString::from(line.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
 /// Text from outside for a terminal: control characters are escaped, line feeds and tabs stay.
@@ -89,6 +120,16 @@ pub fn plain(text: &str) -> String {
         }
         out
     })
+}
+
+/// What an error says to people.
+fn sentence(error: Error) -> String {
+    match error {
+        Error::Invalid { detail, .. } => detail,
+        Error::Internal(error) => format!("{error:#}"),
+        Error::Unavailable { detail, .. } | Error::Conflict(detail) | Error::NotFound(detail) => detail,
+        other => format!("It did not work: {other:?}"),
+    }
 }
 
 /// Settings of a command that has no flags of its own for them.

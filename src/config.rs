@@ -198,6 +198,15 @@ impl Config {
         Self::read(flags, env)
     }
 
+    /// The folder in which the command line keeps who is signed in: `TE_CONFIG_DIR`, else `trends-earth` in the account's
+    /// folder for configurations.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    pub fn client_dir() -> Option<PathBuf> {
+        let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let configurations = || path("XDG_CONFIG_HOME").or_else(|| Some(path("HOME")?.join(".config")));
+        path("TE_CONFIG_DIR").or_else(|| Some(configurations()?.join("trends-earth")))
+    }
+
     /// Reads flags and the given environment.
     pub fn read(flags: &Flags, env: BTreeMap<String, String>) -> Result<Self, Errors> {
         let mut r = Reader::new(env);
@@ -391,6 +400,8 @@ impl Config {
         if config.environment == Environment::Prod && key_length < 32 {
             r.errors.push("With ENVIRONMENT=prod JWT_SECRET_KEY must be set, to 32 characters or more.".into());
         }
+        // The command line's own, see `client_dir`.
+        r.text("TE_CONFIG_DIR");
         r.report_unknown();
         if r.errors.is_empty() { Ok(config) } else { Err(Errors(r.errors)) }
     }

@@ -2,6 +2,7 @@
 //! `store` knows nothing of HTTP; `db` holds what the two databases do not share.
 
 pub mod audit;
+pub mod boundaries;
 pub mod credentials;
 pub mod db;
 pub mod engine_state;
@@ -14,6 +15,7 @@ pub mod idempotency_keys;
 pub mod jobs;
 pub mod logs;
 pub mod mail_outbox;
+pub mod news;
 pub mod password_reset_tokens;
 pub mod rate_limit_events;
 pub mod refresh_tokens;

@@ -4,7 +4,7 @@ mod access;
 mod config;
 mod export;
 pub(super) mod log;
-mod upload;
+pub(crate) mod upload;
 mod versions;
 mod view;
 

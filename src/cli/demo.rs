@@ -2,23 +2,22 @@
 //! would, shows what it says as it comes, and its result.
 
 use std::{
-    io::IsTerminal,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
-    time::Duration,
 };
 
 use anyhow::Context;
-use eventsource_stream::Eventsource;
-use futures::StreamExt;
-use indicatif::{ProgressBar, ProgressStyle};
-use reqwest::{Client, Response, multipart};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::{flags, package, plain, say, serve};
+use super::{
+    api::Api,
+    flags,
+    follow::{self, Work},
+    package, say, serve,
+};
 use crate::{
     app::{DataDir, kept},
     auth::tokens,
@@ -43,13 +42,6 @@ pub struct Args {
     /// Folder for everything that is kept on this machine
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-}
-
-/// A signed-in client of the demo's own server.
-struct Api {
-    http: Client,
-    base: String,
-    token: String,
 }
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -139,26 +131,29 @@ async fn engine(config: &mut Config, data: &DataDir) -> anyhow::Result<Arc<dyn E
 
 /// Publishes, builds, runs and shows. True if the run has finished.
 async fn tell(base: &str, password: &str, data: &Path) -> anyhow::Result<bool> {
-    let api = Api::sign_in(base, password).await?;
+    let session = Api::sign_in(base, EMAIL, &SecretString::from(password.to_owned()))
+        .await
+        .context("the demo's account cannot sign in; was its password changed?")?;
+    let api = Api::of(session, None)?;
     let mut example = EXAMPLE;
-    let (mut script, mut last) = api.publish(example).await?;
-    let mut built = api.build_log(&script, last).await?;
+    let (mut script, mut last) = publish(&api, example).await?;
+    let mut built = build_log(&api, &script, last).await?;
     if let Some(error) = built.take_if(|error| error.contains(crate::engine::process::environment::NO_ANSWER)) {
         say(&format!("{error} The example {WITHOUT_PACKAGES}, which needs no package, runs instead."));
         example = WITHOUT_PACKAGES;
-        (script, last) = api.publish(example).await?;
-        built = api.build_log(&script, last).await?;
+        (script, last) = publish(&api, example).await?;
+        built = build_log(&api, &script, last).await?;
     }
     if let Some(error) = built {
         anyhow::bail!("the example {example} could not be built: {error}");
     }
     let params = if example == EXAMPLE { json!({"index": "NDVI"}) } else { json!({}) };
     say(&format!("\nRunning {example} with {params}"));
-    let run: Value = api.post(&format!("/api/v1/script/{script}/run"), &params).await?;
+    let run = api.post(&format!("/api/v1/script/{script}/run"), &params.to_string()).await?;
     let id = run["id"].as_str().context("the answer names the execution")?.to_owned();
-    let end = api.watch(&id).await?;
+    let end = follow::watch(&api, Work::Run(&id), &mut 0).await?;
     let status = end["status"].as_str().unwrap_or("unknown").to_owned();
-    let execution = api.get(&format!("/api/v1/execution/{id}")).await?;
+    let execution = api.data(&format!("/api/v1/execution/{id}")).await?;
     let file = data.join("runs").join(&id).join("result.json");
     if status == "FINISHED" {
         say(&format!("\nThe run is FINISHED. Its result:\n{}", outline(&execution["results"])));
@@ -203,109 +198,18 @@ fn outline(results: &Value) -> String {
     serde_json::to_string_pretty(&cut(results)).unwrap_or_default()
 }
 
-impl Api {
-    async fn sign_in(base: &str, password: &str) -> anyhow::Result<Self> {
-        let http = Client::builder().no_proxy().build()?;
-        let answer =
-            http.post(format!("{base}/auth")).json(&json!({"email": EMAIL, "password": password})).send().await?;
-        let session = read(answer).await.context("the demo's account cannot sign in; was its password changed?")?;
-        let token = session["access_token"].as_str().context("the answer holds a token")?.to_owned();
-        Ok(Api { http, base: base.to_owned(), token })
-    }
-
-    async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        let answer = self.http.get(format!("{}{path}", self.base)).bearer_auth(&self.token).send().await?;
-        Ok(read(answer).await?["data"].take())
-    }
-
-    async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
-        let answer = self.http.post(format!("{}{path}", self.base)).bearer_auth(&self.token).json(body).send().await?;
-        Ok(read(answer).await?["data"].take())
-    }
-
-    /// Publishes an example, anew or as it stands; returns its slug, and the last line of its log before.
-    async fn publish(&self, name: &str) -> anyhow::Result<(String, i64)> {
-        let files = package::example(name);
-        let part = multipart::Part::bytes(package::pack(&files)?).file_name(format!("{name}.tar.gz"));
-        let form = multipart::Form::new().part("file", part);
-        let log = self.get(&format!("/api/v1/script/{name}/log")).await;
-        let last = log.as_ref().ok().and_then(|lines| lines.as_array()?.last()?["id"].as_i64()).unwrap_or(0);
-        let request = if log.is_ok() {
-            say(&format!("\nPublishing {name} again"));
-            self.http.patch(format!("{}/api/v1/script/{name}", self.base))
-        } else {
-            say(&format!("\nPublishing {name}"));
-            self.http.post(format!("{}/api/v1/script", self.base))
-        };
-        let script = read(request.bearer_auth(&self.token).multipart(form).send().await?).await?;
-        let slug = script["data"]["slug"].as_str().context("the answer names the script")?.to_owned();
-        self.post(&format!("/api/v1/script/{slug}/publish"), &json!({})).await?;
-        Ok((slug, last))
-    }
-
-    /// Shows the build log as it comes; the error of a build that failed.
-    async fn build_log(&self, script: &str, after: i64) -> anyhow::Result<Option<String>> {
-        let path = format!("/api/v1/script/{script}/log/stream");
-        let end = self
-            .follow(&path, after, |event, data| {
-                if event == "log" {
-                    say(&format!("  {}", data["text"].as_str().unwrap_or("")));
-                }
-            })
-            .await?;
-        Ok(end["build_error"].as_str().map(str::to_owned))
-    }
-
-    /// Shows log lines and progress of a run as they come, to its end.
-    async fn watch(&self, id: &str) -> anyhow::Result<Value> {
-        let bar = ProgressBar::new(100);
-        if std::io::stdout().is_terminal() {
-            bar.set_style(ProgressStyle::with_template("{bar:40} {pos:>3} % {msg}")?);
-        } else {
-            bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
-        }
-        let tell = |text: &str| if bar.is_hidden() { say(text) } else { bar.println(plain(text)) };
-        let end = self
-            .follow(&format!("/api/v1/execution/{id}/log/stream"), 0, |event, data| match event {
-                "log" => {
-                    let level = data["level"].as_str().unwrap_or("");
-                    tell(&format!("  {level:<8} {}", data["text"].as_str().unwrap_or("")));
-                }
-                "progress" if bar.is_hidden() => say(&format!("  {:>3} %", data["progress"])),
-                "progress" => bar.set_position(data["progress"].as_u64().unwrap_or(0)),
-                "status" => bar.set_message(data["status"].as_str().unwrap_or("").to_owned()),
-                _ => {}
-            })
-            .await?;
-        bar.finish_and_clear();
-        Ok(end)
-    }
-
-    /// Hears a live stream to its end, through lost connections; the data of its `end`.
-    async fn follow(&self, path: &str, mut after: i64, mut hear: impl FnMut(&str, &Value)) -> anyhow::Result<Value> {
-        loop {
-            let url = format!("{}{path}?last-id={after}", self.base);
-            let answer = self.http.get(url).bearer_auth(&self.token).send().await?.error_for_status()?;
-            let mut events = answer.bytes_stream().eventsource();
-            while let Some(Ok(event)) = events.next().await {
-                let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
-                after = event.id.parse().unwrap_or(after);
-                hear(&event.event, &data);
-                if event.event == "end" {
-                    return Ok(data);
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    }
+/// Publishes an example, anew or as it stands; its slug, and the last line of its log before.
+async fn publish(api: &Api, name: &str) -> anyhow::Result<(String, i64)> {
+    let new = api.data(&format!("/api/v1/script/{name}")).await.is_err_and(|trouble| trouble.is_missing());
+    say(&format!("\nPublishing {name}{}", if new { "" } else { " again" }));
+    let archive = package::pack(&package::example(name))?;
+    let (script, last) = api.upload((!new).then_some(name), name, &archive).await?;
+    api.post(&format!("/api/v1/script/{script}/publish"), "{}").await?;
+    Ok((script, last))
 }
 
-/// The JSON of an answer; its sentence if it is an error.
-async fn read(answer: Response) -> anyhow::Result<Value> {
-    let status = answer.status();
-    let body: Value = answer.json().await?;
-    if status.is_success() {
-        return Ok(body);
-    }
-    anyhow::bail!("{}", body["detail"].as_str().or(body["msg"].as_str()).unwrap_or(status.as_str()))
+/// Shows the build log as it comes; the error of a build that failed.
+async fn build_log(api: &Api, script: &str, mut last: i64) -> anyhow::Result<Option<String>> {
+    let end = follow::watch(api, Work::Build(script), &mut last).await?;
+    Ok(end["build_error"].as_str().map(str::to_owned))
 }

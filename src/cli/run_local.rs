@@ -1,11 +1,10 @@
 //! `run-local`: an author's script through the process engine, without a server.
 
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use secrecy::SecretString;
-use serde_json::Value;
 
-use super::{flags, package, say};
+use super::{flags, package, params::Params, say};
 use crate::{
     app::DataDir,
     build::{self, archive, requirements::Requirements},
@@ -31,7 +30,7 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let gz = package::pack(&package::folder(&args.folder)?)?;
     let checked = build::check(&gz)?;
-    let params = params(&args.params)?;
+    let params = Params::default().with(&args.params)?.to_string();
     let config = Config::from_process(&flags(Some(args.data_dir)))?;
     if let Some(parent) = config.data_dir.parent() {
         std::fs::create_dir_all(parent)?;
@@ -121,15 +120,4 @@ async fn follow(engine: &Process, unit: Unit, mut hear: impl FnMut(Word)) -> any
             return Ok(end);
         }
     }
-}
-
-fn params(pairs: &[String]) -> anyhow::Result<String> {
-    let mut params = BTreeMap::new();
-    for pair in pairs {
-        let (key, text) =
-            pair.split_once('=').ok_or_else(|| anyhow::anyhow!("{pair:?} is no parameter; write key=value."))?;
-        let value = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
-        params.insert(key, value);
-    }
-    Ok(serde_json::to_string(&params)?)
 }

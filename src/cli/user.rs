@@ -1,17 +1,12 @@
 //! `user`: accounts from the shell. Passwords come from a prompt or standard input, never from an argument.
 
-use std::{
-    collections::HashSet,
-    io::{BufRead, IsTerminal},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{collections::HashSet, path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
 use clap::{Subcommand, ValueEnum};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
-use super::{flags, say, serve};
+use super::{ask_password, flags, say, sentence, serve};
 use crate::{
     account::{
         fields::{self, Registration},
@@ -20,10 +15,11 @@ use crate::{
     api::extract::json::Object,
     app::App,
     auth::{Caller, passwords},
-    error::Error,
     server,
     store::{self, Id, users::Role as Level},
 };
+
+const PROMPT: &str = "Password (12 characters or more; nothing for a link to set it): ";
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -96,7 +92,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Action::Create { email, role, name, from: None } => {
             let email = email.unwrap_or_default();
             let name = name.unwrap_or_else(|| local_part(&email));
-            let password = ask_password()?;
+            let password = ask_password(PROMPT)?;
             if password.expose_secret().is_empty() {
                 return invite(&app, email, name, role.into()).await;
             }
@@ -114,7 +110,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Action::SetPassword { email } => {
             let id = only(&app, &email).await?;
-            let password = ask_password()?;
+            let password = ask_password(PROMPT)?;
             passwords::check(password.expose_secret()).map_err(anyhow::Error::msg)?;
             let hash = app.hasher.hash(password.expose_secret().to_owned()).await?;
             let mut tx = app.db.begin().await?;
@@ -155,16 +151,6 @@ fn registration(pairs: impl IntoIterator<Item = (&'static str, String)>) -> Resu
     let pairs = pairs.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| (key.to_owned(), value));
     let object = Object::of(pairs).map_err(|error| error.to_string())?;
     fields::registration(&object).map_err(sentence)
-}
-
-/// What an error says to people.
-fn sentence(error: Error) -> String {
-    match error {
-        Error::Invalid { detail, .. } => detail,
-        Error::Internal(error) => format!("{error:#}"),
-        Error::Unavailable { detail, .. } | Error::Conflict(detail) | Error::NotFound(detail) => detail,
-        other => format!("It did not work: {other:?}"),
-    }
 }
 
 /// A class at once: every line is checked before anybody is made.
@@ -223,19 +209,9 @@ async fn audit(app: &App, tx: &mut store::Tx, action: &str, id: Id) -> anyhow::R
     Ok(store::audit::insert(tx, &Caller::default().did(action, "user", &id), app.clock.now()).await?)
 }
 
-async fn only(app: &App, email: &str) -> anyhow::Result<Id> {
+/// The one account of an address.
+pub async fn only(app: &App, email: &str) -> anyhow::Result<Id> {
     let mut found = store::users::logins::find(&app.db, email).await?;
     anyhow::ensure!(found.len() < 2, "Several accounts differ from {email} in case only; spell it exactly.");
     found.pop().map(|login| login.id).ok_or_else(|| anyhow::anyhow!("There is no account {email}."))
-}
-
-fn ask_password() -> anyhow::Result<SecretString> {
-    if std::io::stdin().is_terminal() {
-        return Ok(SecretString::from(rpassword::prompt_password(
-            "Password (12 characters or more; nothing for a link to set it): ",
-        )?));
-    }
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line)?;
-    Ok(SecretString::from(line.trim_end_matches(['\r', '\n']).to_owned()))
 }

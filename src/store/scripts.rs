@@ -236,7 +236,7 @@ pub async fn count(db: &Db, viewer: &Viewer, search: &Search) -> sqlx::Result<i6
     })
 }
 
-/// A new script, PENDING until it is built. False if the slug is taken.
+/// A new script, PENDING until it is built. False if the slug or the id is taken.
 pub async fn insert(tx: &mut Tx, id: Id, slug: &str, owner: Id, up: &Upload, now: Time) -> sqlx::Result<bool> {
     within!(tx, |on| {
         sqlx::query(
@@ -244,7 +244,7 @@ pub async fn insert(tx: &mut Tx, id: Id, slug: &str, owner: Id, up: &Upload, now
              cpu_reservation, cpu_limit, memory_reservation, memory_limit, environment, environment_version, compute_type,
              batch_job_definition, batch_job_queue, batch_image, uses_gee, openeo_backend_url)
          VALUES ($1, $2, $3, '', $4, $4, $5, 'PENDING', $6, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
-         ON CONFLICT (slug) DO NOTHING"
+         ON CONFLICT DO NOTHING"
     )
     .bind(id)
     .bind(&up.name)

@@ -1,6 +1,7 @@
 //! Table `user`: people and the accounts that programs sign in with.
 
 pub mod erase;
+pub mod gee;
 pub mod logins;
 pub mod statistics;
 

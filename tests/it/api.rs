@@ -3,13 +3,16 @@
 mod auth;
 mod bad_input;
 mod bodies;
+mod boundaries;
 mod connections;
 mod cors;
 mod etag;
 pub mod executions;
+mod gee_credentials;
 mod health;
 mod matrix;
 mod mend;
+mod news;
 mod oauth;
 mod platform;
 mod scripts;

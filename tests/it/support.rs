@@ -18,7 +18,7 @@ pub use database::server_url as database_url;
 pub use index::{PackageIndex, source, wheel};
 pub use package::{Package, entry, sized};
 pub use processes::{keeper_of, processes_of};
-pub use program::{Place, Running, Said};
+pub use program::{Place, Program, Running, Said};
 pub use random::Random;
 pub use redis::Redis;
 pub use server::{Options, Server, program};

@@ -16,7 +16,7 @@ use crate::{
         extract::{path::ScriptPath, query::Pairs},
     },
     app::App,
-    auth::User,
+    auth::{Caller, User},
     build::{self, Checked, archive::Reject, configuration::Configuration},
     error::{Error, Result},
     jobs,
@@ -125,7 +125,7 @@ fn keep(configuration: &mut Configuration, script: &Script) {
 async fn add_version(
     tx: &mut store::Tx,
     script: Id,
-    user: &User,
+    author: Id,
     checked: &Checked,
     key: &str,
     now: store::Time,
@@ -142,7 +142,7 @@ async fn add_version(
         archive_key: key,
         config: &config,
         params_schema: schema.as_ref(),
-        created_by: user.id,
+        created_by: author,
     };
     store::script_versions::insert(tx, version, &new, now).await?;
     let job = NewJob { kind: jobs::BUILD_SCRIPT, subject: version, unique_key: Some(format!("build:{version}")) };
@@ -155,42 +155,66 @@ fn archive_key(script: Id, digest: &str) -> String {
     format!("scripts/{script}/{}.tar.gz", digest.trim_start_matches("sha256:"))
 }
 
-/// Publishes a new script from a `.tar.gz` archive. Administrators only.
-#[utoipa::path(post, path = "/api/v1/script", tag = "scripts", security(("bearerAuth" = ["script:write"])), request_body(content = ArchiveForm, content_type = "multipart/form-data"),
+/// Makes a script of this id from a checked archive, and queues its build. `caller` is who does it, for the audit trail.
+pub async fn register(app: &App, id: Id, owner: Id, caller: &Caller, checked: &Checked, gz: Bytes) -> Result<Script> {
+    let taken = || {
+        let name = &checked.configuration.name;
+        Error::invalid_as("slug_taken", format!("Script with name {name} generates an existing script slug"))
+    };
+    let slug = store::scripts::Key::Slug(checked.configuration.slug.clone());
+    if store::scripts::find(&app.db, &slug, &store::scripts::Viewer::Everything).await?.is_some() {
+        return Err(taken());
+    }
+    let known = || Error::invalid(format!("There is a script with id {id} already"));
+    if store::scripts::get(&app.db, id).await?.is_some() {
+        return Err(known());
+    }
+    let key = archive_key(id, &checked.package.digest);
+    app.objects.put(&key, gz).await?;
+    let now = app.clock.now();
+    let mut tx = app.db.begin().await?;
+    if !store::scripts::insert(&mut tx, id, &checked.configuration.slug, owner, &upload(&checked.configuration), now)
+        .await?
+    {
+        // Somebody else was faster; under an id that is taken the archive may be his.
+        drop(tx);
+        if store::scripts::get(&app.db, id).await?.is_some() {
+            return Err(known());
+        }
+        app.objects.delete(&key).await?;
+        return Err(taken());
+    }
+    add_version(&mut tx, id, owner, checked, &key, now).await?;
+    let script =
+        store::scripts::get_within(&mut tx, id).await?.ok_or_else(|| anyhow::anyhow!("the new script is not there"))?;
+    store::audit::insert(&mut tx, &caller.did("script.uploaded", "script", &id), now).await?;
+    tx.commit().await?;
+    app.wake();
+    Ok(script)
+}
+
+/// Publishes a new script from a `.tar.gz` archive. Administrators only; a superadmin may say its id, which clients may know.
+#[utoipa::path(post, path = "/api/v1/script", tag = "scripts", security(("bearerAuth" = ["script:write"])), params(("id" = Option<String>, Query)), request_body(content = ArchiveForm, content_type = "multipart/form-data"),
     responses((status = 200, body = Data<super::ScriptView>), (status = 400, body = crate::api::ErrorBody), (status = 403, body = crate::api::ErrorBody)))]
-pub async fn create(State(app): State<App>, user: User, request: Request) -> Result<Json<Data<Value>>> {
+pub async fn create(State(app): State<App>, user: User, query: Pairs, request: Request) -> Result<Json<Data<Value>>> {
     let plugin = is_plugin(request.headers());
     let bytes = file(request, user.is_admin()).await?;
     if !user.is_admin() {
         return Err(Error::Forbidden("Only admins and superadmins can create scripts".into()));
     }
-    let checked = check(&app, &bytes).await?;
-    let taken = || {
-        let name = &checked.configuration.name;
-        Error::invalid_as("slug_taken", format!("Script with name {name} generates an existing script slug"))
+    let id = match query.get("id") {
+        None => Id::random(),
+        Some(_) if !user.is_superadmin() => {
+            return Err(Error::Forbidden("Only superadmins can choose the id of a script".into()));
+        }
+        Some(text) => Id::parse(text).ok_or_else(|| {
+            Error::invalid(format!(
+                "id is {text:?}; it must be a UUID such as d022047b-0000-4000-8000-000000000001, or left out"
+            ))
+        })?,
     };
-    let key = store::scripts::Key::Slug(checked.configuration.slug.clone());
-    if store::scripts::find(&app.db, &key, &store::scripts::Viewer::Everything).await?.is_some() {
-        return Err(taken());
-    }
-    let id = Id::random();
-    let key = archive_key(id, &checked.package.digest);
-    app.objects.put(&key, bytes).await?;
-    let now = app.clock.now();
-    let mut tx = app.db.begin().await?;
-    if !store::scripts::insert(&mut tx, id, &checked.configuration.slug, user.id, &upload(&checked.configuration), now)
-        .await?
-    {
-        drop(tx);
-        app.objects.delete(&key).await?;
-        return Err(taken());
-    }
-    add_version(&mut tx, id, &user, &checked, &key, now).await?;
-    let script =
-        store::scripts::get_within(&mut tx, id).await?.ok_or_else(|| anyhow::anyhow!("the new script is not there"))?;
-    audit(&mut tx, &user, "script.uploaded", &script, now).await?;
-    tx.commit().await?;
-    app.wake();
+    let checked = check(&app, &bytes).await?;
+    let script = register(&app, id, user.id, &user.caller, &checked, bytes).await?;
     Ok(data(one(&app, &user, &script, plugin, &Pairs::default()).await?))
 }
 
@@ -222,7 +246,7 @@ pub async fn update(
     if !store::scripts::update(&mut tx, script.id, &upload(&checked.configuration), now).await? {
         return Err(path.missing());
     }
-    add_version(&mut tx, script.id, &user, &checked, &key, now).await?;
+    add_version(&mut tx, script.id, user.id, &checked, &key, now).await?;
     audit(&mut tx, &user, "script.uploaded", &script, now).await?;
     let script = store::scripts::get_within(&mut tx, script.id).await?.ok_or_else(|| path.missing())?;
     tx.commit().await?;

@@ -96,3 +96,38 @@ async fn a_slug_is_taken_once_also_by_eight_uploads_at_one_time() {
     let archives: Vec<_> = server.files(&["objects"]).into_iter().filter(|path| path.is_file()).collect();
     assert_eq!(archives.len(), 1, "{archives:?}");
 }
+
+#[tokio::test]
+async fn a_superadmin_may_say_the_id_which_is_taken_once_and_nobody_else_may() {
+    let server = Server::api_only().await;
+    let superadmin = server.admin().await;
+    let admin = server.account("ada", Role::Admin).await;
+    let user = server.user("bob").await;
+    const ID: &str = "d022047b-1234-4000-8000-00000000000a";
+    let with_id = |id: &str| format!("{SCRIPT}?id={id}");
+    let archive = |name: &str| Package::echo(name).pack();
+    for (caller, sentence) in [
+        (&user, "Only admins and superadmins can create scripts"),
+        (&admin, "Only superadmins can choose the id of a script"),
+    ] {
+        caller.upload(Method::POST, &with_id(ID), "x.tar.gz", archive("Known")).await.refused(403, sentence);
+    }
+    for bad in ["known", "", "d022047b-1234-4000-8000"] {
+        let answer = superadmin.upload(Method::POST, &with_id(bad), "x.tar.gz", archive("Known")).await;
+        assert!(answer.expect(400)["detail"].as_str().unwrap().starts_with(&format!("id is \"{bad}\"; it must be")));
+    }
+    assert_eq!(server.rows("script").await, 0);
+    let upper = ID.to_uppercase();
+    let script = superadmin.upload(Method::POST, &with_id(&upper), "x.tar.gz", archive("Known")).await.data(200);
+    assert_eq!((&script["id"], &script["slug"]), (&json!(ID), &json!("known")));
+    let taken = format!("There is a script with id {ID} already");
+    superadmin.upload(Method::POST, &with_id(ID), "x.tar.gz", archive("Other")).await.refused(400, &taken);
+    let tries = (0..4).map(|n| {
+        let (path, archive) = (with_id("d022047b-1234-4000-8000-00000000000b"), archive(&format!("Other {n}")));
+        let superadmin = &superadmin;
+        async move { superadmin.upload(Method::POST, &path, "x.tar.gz", archive).await.status }
+    });
+    let mut answers = futures::future::join_all(tries).await;
+    answers.sort_unstable();
+    assert_eq!(answers, [200, 400, 400, 400]);
+}
