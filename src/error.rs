@@ -19,6 +19,8 @@ pub enum Error {
     Invalid { detail: String, code: Option<&'static str> },
     /// 400: parameters that do not fit their script's schema, and where.
     Parameters(Vec<Fault>),
+    /// 400: JSON that is too deep or has too many values.
+    TooMuchJson(String),
     /// 401: no token, a bad one, an old one, a revoked one.
     Token(TokenError),
     /// An error of `/auth…`: the sentence stands in `msg` and `message` too, as each client reads another of them.
@@ -83,10 +85,10 @@ impl Error {
         Error::Invalid { detail: detail.into(), code: Some(code) }
     }
 
-    /// The sentence of a body that is too large or no JSON: what a container sent, which nobody there can mend.
-    pub fn of_body(self) -> Result<String> {
+    /// The sentence of a body that is more than is taken: what a container sent, which nobody there can mend.
+    pub fn too_much(self) -> Result<String> {
         match self {
-            Error::TooLarge(detail) | Error::Invalid { detail, code: Some("invalid_json") } => Ok(detail),
+            Error::TooLarge(detail) | Error::TooMuchJson(detail) => Ok(detail),
             other => Err(other),
         }
     }
@@ -95,6 +97,7 @@ impl Error {
     pub fn at_sign_in(self) -> Self {
         let (status, msg, code) = match self {
             Error::Invalid { detail, code } => (StatusCode::BAD_REQUEST, detail, code),
+            Error::TooMuchJson(detail) => (StatusCode::BAD_REQUEST, detail, Some("invalid_json")),
             Error::UnsupportedMediaType(detail) => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, detail, Some("unsupported_media_type"))
             }
@@ -142,6 +145,11 @@ impl Error {
                     retry_after: 5,
                 }
             }
+            // Two who waited for each other: one of them was sent away, and nothing of his is left.
+            sqlx::Error::Database(said) if said.code().as_deref() == Some("40P01") => {
+                tracing::warn!(error = %error, "two transactions waited for each other");
+                Error::overloaded()
+            }
             _ => Error::Internal(error.into()),
         }
     }
@@ -184,6 +192,7 @@ impl IntoResponse for Error {
         match self {
             Error::NotFound(detail) => plain(StatusCode::NOT_FOUND, &detail, Some("not_found")),
             Error::Invalid { detail, code } => plain(StatusCode::BAD_REQUEST, &detail, code),
+            Error::TooMuchJson(detail) => plain(StatusCode::BAD_REQUEST, &detail, Some("invalid_json")),
             Error::Parameters(faults) => {
                 let first = faults.first().cloned().unwrap_or(Fault { path: String::new(), message: String::new() });
                 let place = if first.path.is_empty() { String::new() } else { format!("{}: ", first.path) };

@@ -13,6 +13,7 @@ pub mod engine;
 pub mod error;
 pub mod execution;
 pub mod jobs;
+pub mod json;
 pub mod limits;
 pub mod mail;
 pub mod net;

@@ -8,8 +8,8 @@ use serde_json::Value as Json;
 use unicode_normalization::UnicodeNormalization;
 
 use crate::{
-    api::extract::json::Object,
     error::{Error, Result},
+    json::Object,
     store::{
         search::Value,
         users::{Changes, Role},

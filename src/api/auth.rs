@@ -13,7 +13,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     clients::ClientHeader,
     extract::{
-        json::{self, MaybeJson, Object},
+        json::{self, MaybeJson},
         query::Pairs,
     },
 };
@@ -22,6 +22,7 @@ use crate::{
     auth::{User, caller::Caller, lockout, passwords, tokens},
     clock::after,
     error::{Error, Result},
+    json::Object,
     limits::layer::Turn,
     store::{self, Id, Tx, refresh_tokens::NewRefreshToken, user_clients::Client},
 };

@@ -2,7 +2,6 @@
 
 pub mod filter;
 pub mod json;
-pub mod mend;
 pub mod page;
 pub mod path;
 pub mod query;

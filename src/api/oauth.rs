@@ -106,7 +106,7 @@ async fn token(State(app): State<App>, turn: Turn, request: Request) -> Result<R
 }
 
 /// The scopes that a new client is asked to have, as they are stored.
-fn wanted_scopes(body: &super::extract::json::Object) -> Result<String> {
+fn wanted_scopes(body: &crate::json::Object) -> Result<String> {
     if !body.is_set("scopes") {
         return Ok(String::new());
     }
@@ -129,7 +129,7 @@ fn wanted_scopes(body: &super::extract::json::Object) -> Result<String> {
 }
 
 /// Days until a new client ends; `None` means never.
-fn wanted_days(body: &super::extract::json::Object) -> Result<Option<u64>> {
+fn wanted_days(body: &crate::json::Object) -> Result<Option<u64>> {
     let wrong = || Error::invalid("expires_in_days must be a positive integer");
     if !body.is_set("expires_in_days") {
         return Ok(None);

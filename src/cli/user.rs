@@ -12,9 +12,9 @@ use crate::{
         fields::{self, Registration},
         register,
     },
-    api::extract::json::Object,
     app::App,
     auth::{Caller, passwords},
+    json::Object,
     server,
     store::{self, Id, users::Role as Level},
 };

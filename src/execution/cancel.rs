@@ -16,6 +16,11 @@ use crate::{
 pub async fn request(app: &App, user: &User, id: Id) -> Result<(Execution, Status)> {
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
+    // An execution of the existing server has no job of ours yet, nor has a run that somebody reported on before it was
+    // given to a worker; this one ends it. A job that is there already stays the only one. It comes before the execution is
+    // locked: a worker holds its job first too, and two who lock in opposite orders wait for each other.
+    let job = NewJob { kind: jobs::RUN_EXECUTION, subject: id, unique_key: Some(format!("run:{id}")) };
+    store::jobs::insert(&mut tx, &job, now).await?;
     let current = store::executions::lock(&mut tx, id).await?.ok_or_else(|| Error::not_found("Ticket Not Found"))?;
     if current == Status::Cancelling {
         return Err(Error::Conflict("Cancellation already in progress for this execution".into()));
@@ -25,10 +30,6 @@ pub async fn request(app: &App, user: &User, id: Id) -> Result<(Execution, Statu
     }
     report::advance(&mut tx, id, current, Status::Cancelling, None, &By::new(user.actor(), "cancel_requested"), now)
         .await?;
-    // An execution of the existing server has no job of ours yet, nor has a run that somebody reported on before it was
-    // given to a worker; this one ends it. A job that is there already stays the only one.
-    let job = NewJob { kind: jobs::RUN_EXECUTION, subject: id, unique_key: Some(format!("run:{id}")) };
-    store::jobs::insert(&mut tx, &job, now).await?;
     let line = Line { level: "INFO".into(), text: "Cancellation requested by user".into(), at: now };
     store::logs::insert(&mut tx, id, &[line]).await?;
     if user.is_admin() && store::executions::owner(&mut tx, id).await? != Some(user.id) {

@@ -42,7 +42,7 @@ pub async fn next(app: &App, claim: &Claim<'_>, free: Free) -> anyhow::Result<Op
 }
 
 async fn take(app: &App, tx: &mut Tx, waiting: &Waiting, claim: &Claim<'_>) -> anyhow::Result<Option<Taken>> {
-    let slots = store::users::slots(tx, waiting.user, app.config.max_runs_per_user).await?;
+    let slots = store::users::lock_slots(tx, waiting.user, app.config.max_runs_per_user).await?;
     if waiting.status == Status::Pending
         && slots.is_some()
         && store::executions::active(tx, waiting.user).await? >= slots.unwrap_or(0)

@@ -9,22 +9,20 @@ const BATCH: i64 = 100;
 /// Gives jobs to those who have none.
 pub async fn reconcile(app: &App) -> anyhow::Result<()> {
     let stray = store::runs::without_job(&app.db, BATCH).await?;
-    if stray.is_empty() {
-        return Ok(());
-    }
-    let now = app.clock.now();
-    let mut tx = app.db.begin().await?;
-    for (execution, scope) in stray {
-        let Some(status) = store::executions::lock(&mut tx, execution).await?.filter(|s| !s.is_terminal()) else {
-            continue;
-        };
-        tracing::warn!(execution.id = %execution, %status, "a run that nobody drove gets a worker again");
-        // A run that has begun is claimed like one whose worker is lost.
+    for (execution, status, scope) in stray {
+        let now = app.clock.now();
+        let mut tx = app.db.begin().await?;
+        // A run that has begun is claimed like one whose worker is lost. The job comes before the lock, as everywhere.
         let place = scope.as_deref().filter(|_| status != Status::Pending);
         store::jobs::insert_again(&mut tx, execution, place, now).await?;
+        if store::executions::lock(&mut tx, execution).await? != Some(status) {
+            // It has moved on since it was looked at; the next look will tell.
+            continue;
+        }
+        tracing::warn!(execution.id = %execution, %status, "a run that nobody drove gets a worker again");
+        tx.notify().await?;
+        tx.commit().await?;
+        app.wake();
     }
-    tx.notify().await?;
-    tx.commit().await?;
-    app.wake();
     Ok(())
 }

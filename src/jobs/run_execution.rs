@@ -15,7 +15,6 @@ use super::{
     keep_output::{self, Kept},
 };
 use crate::{
-    api::extract::mend,
     build,
     engine::{Build, End, Entry, Exit, Limits, NEEDS_SOURCES, News, Run, Unit, Word, grouped},
     execution::{
@@ -26,6 +25,7 @@ use crate::{
         results,
         status::Status,
     },
+    json::mend,
     store::{self, Time, Tx, executions::Parts, jobs::Job, logs::Line, runs::ExecutionRun, script_versions::Version},
 };
 
@@ -178,7 +178,7 @@ impl<'a> Follower<'a> {
     }
 
     /// Everything that the engine needs; the script's files are laid out, and its environment is built, if they are not
-    /// here yet. `None` if the job was lost meanwhile.
+    /// here yet. `None` if the job was lost meanwhile, or the run is to end.
     async fn prepare(&mut self, attempt: i32, credential: SecretString) -> anyhow::Result<Option<Run>> {
         let app = &self.worker.app;
         let id = self.job.subject_id;
@@ -209,7 +209,8 @@ impl<'a> Follower<'a> {
         }))
     }
 
-    /// Builds the environment of a version that another machine has built. `None` if the job was lost meanwhile.
+    /// Builds the environment of a version that another machine has built. `None` if the job was lost meanwhile, or the
+    /// run is to end.
     async fn build_here(&mut self, version: &Version, script: &Path) -> anyhow::Result<Option<String>> {
         let engine = self.worker.engine.clone();
         let author = store::scripts::get(&self.worker.app.db, version.script_id).await?.and_then(|s| s.user_id);
@@ -226,7 +227,15 @@ impl<'a> Follower<'a> {
                 tokio::select! {
                     biased;
                     () = self.worker.app.stop.cancelled() => return Ok(None),
-                    _ = beat.tick() => if !self.beat().await? { return Ok(None) },
+                    _ = beat.tick() => {
+                        if !self.beat().await? {
+                            return Ok(None);
+                        }
+                        if self.stopping.is_some() {
+                            engine.stop(unit).await?;
+                            return Ok(None);
+                        }
+                    }
                     news = engine.follow(unit, offset) => {
                         let news = news?;
                         offset = news.offset;
@@ -263,6 +272,11 @@ impl<'a> Follower<'a> {
         let run = loop {
             match self.prepare(attempt, credential.clone()).await {
                 Ok(Some(run)) => break run,
+                // Somebody asked for the end while it was made ready: there is no unit that could tell of it.
+                Ok(None) if self.stopping.is_some() => {
+                    let report = Report { status: Some(Status::Cancelled), ..Report::default() };
+                    return self.finish(report, "cancelled").await;
+                }
                 Ok(None) => return Ok(Next::Nothing),
                 Err(error) if error.is::<sqlx::Error>() && !self.lease.has_passed() => pause.after(&error).await,
                 Err(error) => return self.give_up(error, "The files of the script are not there any more.").await,

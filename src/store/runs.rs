@@ -1,7 +1,7 @@
 //! Table `execution_run`: an execution is ours exactly if it has a row here.
 
 use super::{Db, Id, Json, Time, Tx};
-use crate::{reading, within};
+use crate::{execution::status::Status, reading, within};
 
 /// A row of `execution_run`.
 #[derive(Debug, Clone, sqlx::FromRow)]
@@ -117,10 +117,10 @@ pub async fn set_results_key(tx: &mut Tx, execution: Id, key: Option<&str>) -> s
     })
 }
 
-/// Open runs that have no job, and their places.
-pub async fn without_job(db: &Db, limit: i64) -> sqlx::Result<Vec<(Id, Option<String>)>> {
+/// Open runs that have no job, their states and places.
+pub async fn without_job(db: &Db, limit: i64) -> sqlx::Result<Vec<(Id, Status, Option<String>)>> {
     reading!(db, |on| sqlx::query_as(
-        "SELECT e.id, r.scope FROM execution e JOIN execution_run r ON r.execution_id = e.id
+        "SELECT e.id, e.status, r.scope FROM execution e JOIN execution_run r ON r.execution_id = e.id
          WHERE e.status IN ('PENDING', 'READY', 'SUBMITTED', 'RUNNING', 'CANCELLING')
              AND NOT EXISTS (SELECT 1 FROM job j WHERE j.subject_id = e.id AND j.kind = 'run_execution'
                  AND j.state IN ('waiting', 'running'))

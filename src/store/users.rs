@@ -210,13 +210,6 @@ pub async fn find(db: &Db, key: &Key) -> sqlx::Result<Option<Profile>> {
     })
 }
 
-/// The accounts of these ids, in no order.
-pub async fn with_ids(db: &Db, ids: &[Id]) -> sqlx::Result<Vec<Profile>> {
-    let values: Vec<Value> = ids.iter().map(|id| Value::Id(*id)).collect();
-    let text = sql(format!(r#"SELECT {PROFILE} FROM "user" WHERE id IN ({})"#, placeholders(1, ids.len())));
-    reading!(db, |on| bind_values!(sqlx::query_as(text), values).fetch_all(on).await)
-}
-
 /// The account as this transaction sees it.
 pub async fn profile_within(tx: &mut Tx, id: Id) -> sqlx::Result<Option<Profile>> {
     let text = sql(format!(r#"SELECT {PROFILE} FROM "user" WHERE id = $1"#));
@@ -336,11 +329,19 @@ pub async fn set_role(tx: &mut Tx, id: Id, role: Role, now: Time) -> sqlx::Resul
 
 /// Locks the row of a user until the transaction ends, so that two workers do not hand out his last slot twice, and says
 /// how many runs he may have active; `None` if there is no limit.
+pub async fn lock_slots(tx: &mut Tx, id: Id, default: i64) -> sqlx::Result<Option<i64>> {
+    let lock = tx.for_update();
+    read_slots(tx, id, default, lock).await
+}
+
+/// How many runs a user may have active; `None` if there is no limit.
 pub async fn slots(tx: &mut Tx, id: Id, default: i64) -> sqlx::Result<Option<i64>> {
-    let text = sqlx::AssertSqlSafe(format!(
-        r#"SELECT role, max_concurrent_executions FROM "user" WHERE id = $1 {}"#,
-        tx.for_update()
-    ));
+    read_slots(tx, id, default, "").await
+}
+
+async fn read_slots(tx: &mut Tx, id: Id, default: i64, lock: &str) -> sqlx::Result<Option<i64>> {
+    let text =
+        sqlx::AssertSqlSafe(format!(r#"SELECT role, max_concurrent_executions FROM "user" WHERE id = $1 {lock}"#));
     let row: Option<(Option<String>, Option<i32>)> =
         within!(tx, |on| sqlx::query_as(text).bind(id).fetch_optional(on).await)?;
     let (role, limit) = row.unwrap_or((None, None));

@@ -7,11 +7,7 @@ use super::find;
 use crate::{
     api::{
         Data, data,
-        extract::{
-            json::{self, Object},
-            path::ExecutionPath,
-            query::Pairs,
-        },
+        extract::{json, path::ExecutionPath, query::Pairs},
         stream::{self, Source},
     },
     app::App,
@@ -19,6 +15,7 @@ use crate::{
     error::{Error, Result},
     execution::log,
     jobs::run_execution::level_of,
+    json::Object,
     store::{
         self,
         executions::Parts,
@@ -73,7 +70,7 @@ pub async fn add(
         Ok(json::Body(body)) => body,
         // A container cannot mend its line: the log tells that there was one.
         Err(error) if who.is_container() => {
-            let text = format!("A line could not be read: {}", error.of_body()?);
+            let text = format!("A line could not be read: {}", error.too_much()?);
             Object::of([("text".to_owned(), text), ("level".to_owned(), "WARNING".to_owned())])?
         }
         Err(error) => return Err(error),

@@ -8,10 +8,7 @@ use super::{ExecutionView, Shown, find, view};
 use crate::{
     api::{
         Data, data,
-        extract::{
-            json::{self, Object},
-            path::ExecutionPath,
-        },
+        extract::{json, path::ExecutionPath},
     },
     app::App,
     auth::{Reporter, Run, User},
@@ -23,6 +20,7 @@ use crate::{
         results,
         status::Status,
     },
+    json::Object,
     store::{self, executions::Parts, runs::ExecutionRun},
 };
 
@@ -41,7 +39,7 @@ pub async fn update(
     };
     let body = match body {
         Ok(json::Body(body)) => Ok(body),
-        Err(error) if who.is_container() => Err(error.of_body()?),
+        Err(error) if who.is_container() => Err(error.too_much()?),
         Err(error) => return Err(error),
     };
     if let (Some(user), Ok(body)) = (user, &body)

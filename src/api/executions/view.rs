@@ -182,7 +182,7 @@ async fn load(app: &App, rows: &[Execution], shown: &Shown<'_>) -> Result<Loaded
         loaded.scripts = scripts.into_iter().map(|script| (script.id, script)).collect();
     }
     if ["user", "user_name", "user_email"].iter().any(|name| shown.wants(name)) {
-        let people = store::users::with_ids(&app.db, &ids(|e| e.user_id)).await?;
+        let people = store::users::profiles(&app.db, &ids(|e| e.user_id)).await?;
         loaded.people = people.into_iter().map(|person| (person.id, person)).collect();
     }
     if shown.whole || shown.wants("queue") {

@@ -1,6 +1,6 @@
 //! JSON bodies: unpacked if they came gzipped, mended where Python wrote what JSON has no word for, bounded before parsed.
 
-use std::{collections::BTreeMap, io::Read};
+use std::io::Read;
 
 use axum::{
     body::to_bytes,
@@ -9,16 +9,17 @@ use axum::{
 };
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
-use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
 
-use super::mend;
 use crate::{
     api::{MAX_BODY_BYTES, bodies::Share},
     app::App,
     auth::OfContainer,
     error::{Error, Result},
     execution::results,
+    json::{
+        Object,
+        mend::{self, mend},
+    },
 };
 
 /// Bytes of a gzipped body, as it comes over the wire.
@@ -27,54 +28,6 @@ const MAX_PACKED_BYTES: usize = 25 << 20;
 const RESULTS_AROUND: usize = 64 << 10;
 /// Bytes that are unpacked at one time.
 const STEP: u64 = 64 << 10;
-
-/// A JSON object whose values are kept as they were written.
-#[derive(Debug, Default)]
-pub struct Object {
-    values: BTreeMap<String, Box<RawValue>>,
-    /// False where something else stood that counts as an empty one.
-    is_object: bool,
-}
-
-impl Object {
-    /// An object of these values.
-    pub fn of(pairs: impl IntoIterator<Item = (String, String)>) -> anyhow::Result<Self> {
-        let values = pairs.into_iter().map(|(key, text)| Ok((key, serde_json::value::to_raw_value(&text)?)));
-        Ok(Object { values: values.collect::<anyhow::Result<_>>()?, is_object: true })
-    }
-
-    pub fn has(&self, key: &str) -> bool {
-        self.values.contains_key(key)
-    }
-
-    /// The value as written; `None` if the key is absent.
-    pub fn raw(&self, key: &str) -> Option<&RawValue> {
-        self.values.get(key).map(|value| &**value)
-    }
-
-    /// The value, `None` if absent, null or of another type.
-    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
-        serde_json::from_str(self.raw(key)?.get()).ok()
-    }
-
-    /// Whether the key is there and not null.
-    pub fn is_set(&self, key: &str) -> bool {
-        self.raw(key).is_some_and(|value| value.get() != "null")
-    }
-
-    pub fn into_inner(self) -> BTreeMap<String, Box<RawValue>> {
-        self.values
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
-    }
-
-    /// Whether an object was sent, and not something else that counts as an empty one.
-    pub fn is_object(&self) -> bool {
-        self.is_object
-    }
-}
 
 /// A body that has to be a JSON object, with a JSON content type.
 #[derive(Debug)]
@@ -127,17 +80,12 @@ fn is_json(headers: &HeaderMap) -> bool {
     kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
 }
 
-/// A body that counts as no parameters: null, an empty list or text, zero, false (contract/scripts-executions.md 2).
-const NOTHING: [&str; 6] = ["null", "[]", "\"\"", "0", "false", ""];
-
 fn parse(bytes: &[u8], max_values: usize) -> Result<Object> {
-    let text = mend::mend(bytes, max_values)
-        .map_err(|error| Error::invalid_as("invalid_json", format!("The body is not valid JSON: {error}")))?;
-    match serde_json::from_str(&text) {
-        Ok(values) => Ok(Object { values, is_object: true }),
-        Err(_) if NOTHING.contains(&text.trim()) => Ok(Object::default()),
-        Err(_) => Err(not_an_object()),
-    }
+    let text = mend(bytes, max_values).map_err(|error| {
+        let detail = format!("The body is not valid JSON: {error}");
+        if error.too_much { Error::TooMuchJson(detail) } else { Error::invalid_as("invalid_json", detail) }
+    })?;
+    Object::read(&text).ok_or_else(not_an_object)
 }
 
 /// 400 for a body that is JSON but no object.

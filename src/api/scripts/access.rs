@@ -12,7 +12,7 @@ use crate::{
     api::{
         Data, ErrorBody, data,
         extract::{
-            json::{Body, Object},
+            json::Body,
             path::{RolePath, ScriptPath, UserPath},
         },
         value,
@@ -20,6 +20,7 @@ use crate::{
     app::App,
     auth::User,
     error::{Error, Result},
+    json::Object,
     store::{
         self, Id,
         scripts::{Access, Script},

@@ -11,16 +11,13 @@ use super::{audit_with, find, may_change, one};
 use crate::{
     api::{
         Data, ErrorBody, data,
-        extract::{
-            json::{MaybeJson, Object},
-            path::ScriptPath,
-            query::Pairs,
-        },
+        extract::{json::MaybeJson, path::ScriptPath, query::Pairs},
     },
     app::App,
     auth::User,
     build::configuration::MAX_NAME,
     error::{Error, Result},
+    json::Object,
     store::{self, scripts::Config},
 };
 

@@ -17,8 +17,8 @@ use super::{
     spec::{EXIT, JOURNAL, LOCK, OUT, PARAMS, RESULT, SPEC, Spec, WORK},
 };
 use crate::{
-    api::extract::mend,
     engine::{End, Entry, Exit, Found, News},
+    json::mend,
     store::Id,
 };
 

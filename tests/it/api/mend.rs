@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use serde_json::value::RawValue;
-use trends_earth::api::extract::mend::{MAX_LEVELS, MAX_VALUES, mend};
+use trends_earth::json::mend::{MAX_LEVELS, MAX_VALUES, mend};
 
 fn mended(text: &str) -> String {
     let out = mend(text.as_bytes(), MAX_VALUES).unwrap_or_else(|error| panic!("{text}: {error}"));

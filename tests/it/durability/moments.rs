@@ -68,6 +68,32 @@ async fn a_build_goes_on_while_the_server_is_away() {
 }
 
 #[tokio::test]
+async fn a_run_that_is_cancelled_while_its_environment_is_made_again_ends_at_once_and_never_begins() {
+    let index = PackageIndex::serve([wheel("greeting", "1.0", &[])]);
+    let server = Server::with(Options::default().set("PIP_INDEX_URL", format!("{}/simple", index.url))).await;
+    let admin = server.admin().await;
+    let main = "import greeting\n\ndef run(params, logger):\n    return {'version': greeting.VERSION}\n";
+    let package = Package::new("greets", main).requirements("greeting");
+    let slug = admin.publish_built(&package).await;
+    for environment in std::fs::read_dir(server.folder.join("envs")).unwrap() {
+        trends_earth::engine::process::environment::remove_tree(&environment.unwrap().path()).unwrap();
+    }
+    until("the first build is over", async || build_keepers(&server).is_empty()).await;
+    index.hold();
+    let id = admin.run(&slug, &json!({})).await;
+    until("the environment is made again", async || !build_keepers(&server).is_empty()).await;
+    admin.post_empty(&format!("/api/v1/execution/{id}/cancel")).await.expect(202);
+    let run = admin.ended(&id).await;
+    assert_eq!((&run["status"], &run["failure"]["class"]), (&json!("CANCELLED"), &json!("cancelled")));
+    assert_eq!(admin.log(&id).await, ["Cancellation requested by user", "The run was cancelled."]);
+    until("the build is ended", async || build_keepers(&server).is_empty()).await;
+    index.let_go();
+    assert!(!server.unit(&id).is_dir());
+    // The next run makes the environment and finishes.
+    assert_eq!(admin.finish(&slug, &json!({})).await["results"]["version"], "1.0");
+}
+
+#[tokio::test]
 async fn a_build_whose_keeper_is_killed_begins_anew() {
     let index = PackageIndex::serve([source("homemade", "0.1", "")]);
     let server = Server::with(Options::default().set("PIP_INDEX_URL", format!("{}/simple", index.url))).await;

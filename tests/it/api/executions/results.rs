@@ -89,11 +89,9 @@ async fn a_container_hears_200_to_what_cannot_be_kept_and_its_run_fails_with_the
     let (server, _admin, ada) = with_script().await;
     let huge = format!("{{\"results\":\"{}\",\"status\":\"FINISHED\"}}", "x".repeat(65 << 20));
     let deep = format!("{{\"results\":{}{}}}", "[".repeat(200), "]".repeat(200));
-    for (sent, reason) in [
-        (huge.as_bytes(), "Decompressed request body too large"),
-        (deep.as_bytes(), "more than 128 levels"),
-        (b"{\"results\":".as_slice(), "not valid"),
-    ] {
+    for (sent, reason) in
+        [(huge.as_bytes(), "Decompressed request body too large"), (deep.as_bytes(), "more than 128 levels")]
+    {
         let id = ada.run("echo", &json!({})).await;
         let path = format!("/api/v1/execution/{id}");
         server.lend(&id, 1, "a secret of the run").await;

@@ -18,6 +18,8 @@ pub struct JsonError {
     /// Characters, from 1.
     pub column: usize,
     pub why: String,
+    /// It is JSON, as far as it was read, and more of it than is taken.
+    pub too_much: bool,
 }
 
 impl fmt::Display for JsonError {
@@ -68,7 +70,7 @@ impl Pen<'_> {
         loop {
             values += 1;
             if values > max_values {
-                return self.wrong(format!("more than {max_values} values"));
+                return self.too_much(format!("more than {max_values} values"));
             }
             let opened = match self.peek() {
                 Some(b'{') => Some(Container::Object),
@@ -77,7 +79,7 @@ impl Pen<'_> {
             };
             if let Some(container) = opened {
                 if open.len() == MAX_LEVELS {
-                    return self.wrong(format!("more than {MAX_LEVELS} levels of arrays and objects"));
+                    return self.too_much(format!("more than {MAX_LEVELS} levels of arrays and objects"));
                 }
                 self.at += 1;
                 self.blanks();
@@ -287,6 +289,11 @@ impl Pen<'_> {
             line: before.matches('\n').count() + 1,
             column: before[line_start..].chars().count() + 1,
             why: why.into(),
+            too_much: false,
         })
+    }
+
+    fn too_much<T>(&self, why: String) -> Result<T, JsonError> {
+        self.wrong(why).map_err(|error| JsonError { too_much: true, ..error })
     }
 }
