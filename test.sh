@@ -100,9 +100,11 @@ stop_postgres() {
 }
 
 on_sqlite() { env -u TEST_DATABASE_URL cargo test --test it --no-run >/dev/null 2>&1; TEST_DATABASE_URL= cargo_test sqlite; }
-# What has nothing to do with the database (sandbox, keeper, archives, the interpreter, what a script may do) has run already.
-beside_the_database=(engine:: build:: net:: cli::run_local cli::check promises::files promises::network promises::neighbour
-    promises::sandbox promises::costs api::bad_input::scripts api::bad_input::requirements)
+# What has nothing to do with the database has run already: sandbox, keeper, archives, the interpreter, what a script may do,
+# programs that only speak HTTP.
+beside_the_database=(engine:: build:: net:: cli::run_local cli::check cli::demo cli::client promises::files promises::network
+    promises::neighbour promises::sandbox promises::costs api::bad_input::scripts api::bad_input::requirements api::bad_input::fuzz
+    api::mend api::platform durability::moments::a_build)
 on_postgres() {
     local skips=()
     $long || for name in "${beside_the_database[@]}"; do skips+=(--skip "$name"); done

@@ -28,6 +28,7 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Where a request comes from; who asks is not known yet.
     pub fn of(parts: &Parts) -> Self {
         let agent = parts.headers.get(header::USER_AGENT).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
         let id = parts.extensions.get::<RequestId>().and_then(|id| id.header_value().to_str().ok());

@@ -55,6 +55,7 @@ pub struct Hasher {
 }
 
 impl Hasher {
+    /// Hashes in this form; others are verified too.
     pub fn new(form: Form) -> Self {
         Hasher {
             slots: Semaphore::new(std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))),

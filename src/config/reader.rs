@@ -22,6 +22,7 @@ pub struct Reader {
 }
 
 impl Reader {
+    /// Reads from these variables.
     pub fn new(env: BTreeMap<String, String>) -> Self {
         Reader { env, seen: BTreeSet::new(), errors: Vec::new() }
     }

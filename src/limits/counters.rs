@@ -41,6 +41,7 @@ pub struct Count {
     pub window: Window,
 }
 
+/// How often callers have called: counted here, or for all nodes in Redis.
 pub struct Counters {
     shared: Option<Redis>,
     /// Those of this node alone.
@@ -75,6 +76,7 @@ if redis.call('HGET', KEYS[1], 'window') == ARGV[1] then
 end";
 
 impl Counters {
+    /// Counts in the Redis if there is one, and here while it is away.
     pub fn new(shared: Option<Redis>) -> Self {
         Counters { shared, here: Memory::default() }
     }

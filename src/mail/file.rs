@@ -11,12 +11,14 @@ use async_trait::async_trait;
 use super::{Mailer, NotSent};
 use crate::store::mail_outbox::Outgoing;
 
+/// Each letter becomes a file: for a server that has no mail service.
 pub struct Folder {
     folder: PathBuf,
     from: String,
 }
 
 impl Folder {
+    /// Letters go to this folder, which is made with the first one.
     pub fn new(folder: &Path, from: &str) -> Self {
         Folder { folder: folder.to_owned(), from: from.to_owned() }
     }

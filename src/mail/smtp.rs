@@ -16,12 +16,14 @@ use crate::store::mail_outbox::Outgoing;
 /// How long a server may take for each of its answers.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// A mail server, by SMTP.
 pub struct Smtp {
     transport: AsyncSmtpTransport<Tokio1Executor>,
     from: String,
 }
 
 impl Smtp {
+    /// The server that the URL names; an error says what is wrong with it, without its password.
     pub fn new(url: &SecretString, from: &str) -> anyhow::Result<Self> {
         let builder = AsyncSmtpTransport::<Tokio1Executor>::from_url(url.expose_secret())
             .map_err(|error| anyhow::anyhow!("TE_SMTP_URL is not understood: {error}"))?;

@@ -11,6 +11,7 @@ use crate::store::mail_outbox::Outgoing;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// SparkPost, by its HTTP API.
 pub struct SparkPost {
     http: reqwest::Client,
     url: String,
@@ -19,6 +20,7 @@ pub struct SparkPost {
 }
 
 impl SparkPost {
+    /// The service at this address, with its key.
     pub fn new(url: &str, key: SecretString, from: &str) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder().timeout(PATIENCE).build()?;
         Ok(SparkPost {

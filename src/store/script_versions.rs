@@ -43,6 +43,7 @@ const CURRENT: &str = "(SELECT c.id FROM script_version c WHERE c.script_id = $1
 const COLUMNS: &str =
     "SELECT id, script_id, number, digest, archive_key, requirements_digest, config, status FROM script_version";
 
+/// An upload that is to become a version.
 pub struct NewVersion<'a> {
     pub script: Id,
     pub digest: &'a str,
@@ -73,6 +74,7 @@ pub async fn insert(tx: &mut Tx, id: Id, new: &NewVersion<'_>, now: Time) -> sql
     })
 }
 
+/// The version of this id.
 pub async fn get(db: &Db, id: Id) -> sqlx::Result<Option<Version>> {
     let text = sqlx::AssertSqlSafe(format!("{COLUMNS} WHERE id = $1"));
     reading!(db, |on| sqlx::query_as(text).bind(id).fetch_optional(on).await)

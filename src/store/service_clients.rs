@@ -97,6 +97,7 @@ pub async fn list(db: &Db, user: Id) -> sqlx::Result<Vec<ServiceClient>> {
     reading!(db, |on| sqlx::query_as(text).bind(user).fetch_all(on).await)
 }
 
+/// The client of this id, whoever owns it.
 pub async fn find(db: &Db, id: Id) -> sqlx::Result<Option<ServiceClient>> {
     let text = sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM service_client WHERE id = $1"));
     reading!(db, |on| sqlx::query_as(text).bind(id).fetch_optional(on).await)

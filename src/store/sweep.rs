@@ -11,13 +11,18 @@ use crate::{bind_values, reading, within, writing};
 /// A kind of row: table, key, and the condition (`$1` is the time before which it counts).
 pub type Kind = (&'static str, &'static str, &'static str);
 
+/// Refresh tokens whose time is over.
 pub const EXPIRED_SESSIONS: Kind = ("refresh_tokens", "id", "expires_at < $1");
+/// Links to set a password that work no more.
 pub const DEAD_LINKS: Kind = ("password_reset_token", "id", "expires_at < $1");
+/// Revocations of tokens that have ended by themselves since.
 pub const ENDED_REVOCATIONS: Kind = ("token_revocation", "jti", "expires_at < $1");
 /// Failures of addresses that nobody has, a day after the last one.
 pub const UNKNOWN_LOGINS: Kind =
     ("unknown_login", "email_sha256", "last_at < $1 AND (locked_until IS NULL OR locked_until < $1)");
+/// Letters that were sent or given up.
 pub const SENT_LETTERS: Kind = ("mail_outbox", "id", "next_at IS NULL AND created_at < $1");
+/// Notes of requests that were refused for their number.
 pub const LIMIT_EVENTS: Kind = ("rate_limit_event", "id", "occurred_at < $1");
 /// Names of submits; each has one execution.
 pub const OLD_KEYS: Kind = ("idempotency_key", "execution_id", "created_at < $1");
