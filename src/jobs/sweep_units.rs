@@ -46,7 +46,9 @@ async fn is_wanted(worker: &Worker, unit: Unit) -> anyhow::Result<bool> {
             open && here.as_deref() == Some(worker.engine.scope())
         }
         Unit::Build(id) => {
-            store::script_versions::get(db, id).await?.is_some_and(|version| version.status == "BUILDING")
+            let building = store::script_versions::get(db, id).await?.is_some_and(|v| v.status == "BUILDING");
+            // A version that another machine has built, or whose environment went from the cache, is made again for its run.
+            building || store::runs::waits_for_version(db, id, worker.engine.scope()).await?
         }
     })
 }

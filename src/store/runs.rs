@@ -131,6 +131,19 @@ pub async fn without_job(db: &Db, limit: i64) -> sqlx::Result<Vec<(Id, Status, O
     .await)
 }
 
+/// Whether a run of this place that has not begun needs a version.
+pub async fn waits_for_version(db: &Db, version: Id, scope: &str) -> sqlx::Result<bool> {
+    let one: Option<Id> = reading!(db, |on| sqlx::query_scalar(
+        "SELECT e.id FROM execution_run r JOIN execution e ON e.id = r.execution_id
+         WHERE r.script_version_id = $1 AND r.scope = $2 AND e.status = 'READY' LIMIT 1"
+    )
+    .bind(version)
+    .bind(scope)
+    .fetch_optional(on)
+    .await)?;
+    Ok(one.is_some())
+}
+
 /// Executions of a script whose results lie beside their rows.
 pub async fn with_results_of_script(tx: &mut Tx, script: Id) -> sqlx::Result<Vec<Id>> {
     within!(tx, |on| sqlx::query_scalar(
