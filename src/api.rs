@@ -35,6 +35,7 @@ use axum::{
     extract::{ConnectInfo, DefaultBodyLimit, Request, State},
     http::{HeaderName, HeaderValue, Response, StatusCode, Uri, header},
     middleware::Next,
+    response::IntoResponse,
 };
 use serde::Serialize;
 use tower_http::{
@@ -51,7 +52,7 @@ use crate::{
     app::App,
     auth::scopes::Scopes,
     config::Environment,
-    error::{Error, Result},
+    error::{Error, NoConnection, Result},
     limits::{address::Address, layer::limit},
 };
 
@@ -141,6 +142,7 @@ pub fn service(app: &App) -> Router {
         .with_state(app.clone())
         .layer(axum::middleware::from_fn(etag::tag))
         .layer(axum::middleware::from_fn_with_state(app.clone(), limit))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), tell_apart))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(CompressionLayer::new().compress_when(Compressible))
         .layer(cors::layer(app))
@@ -179,6 +181,15 @@ async fn arrive(State(app): State<App>, mut request: Request, next: Next) -> Res
     if secure {
         let value = HeaderValue::from_static("max-age=31536000; includeSubDomains; preload");
         response.headers_mut().entry(header::STRICT_TRANSPORT_SECURITY).or_insert(value);
+    }
+    response
+}
+
+/// No connection to the database was there in time: because too many are in use, or because it is away.
+async fn tell_apart(State(app): State<App>, request: Request, next: Next) -> Response<Body> {
+    let response = next.run(request).await;
+    if response.extensions().get::<NoConnection>().is_some() && !app.pulse.answers_now().await {
+        return Error::away().into_response();
     }
     response
 }
@@ -247,7 +258,6 @@ impl Predicate for Compressible {
 }
 
 fn panicked(_: Box<dyn std::any::Any + Send>) -> Response<Body> {
-    use axum::response::IntoResponse;
     Error::Internal(anyhow::anyhow!("a handler panicked")).into_response()
 }
 

@@ -4,6 +4,7 @@ use std::{
     ops::Deref,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Instant,
 };
 
 use anyhow::Context;
@@ -24,8 +25,9 @@ use crate::{
     limits::{Storage, counters::Counters},
     mail::{self, Mailer},
     objects::Objects,
+    pulse::Pulse,
     redis::Redis,
-    store::{Db, Id},
+    store::{Db, Id, db},
 };
 
 #[derive(Clone)]
@@ -36,6 +38,8 @@ pub struct Inner {
     pub db: Db,
     pub objects: Objects,
     pub clock: Clock,
+    /// Whether the database answers.
+    pub pulse: Pulse,
     /// Whether the existing server goes on beside this one: then values are written as it reads them.
     pub coexists: bool,
     pub tokens: Tokens,
@@ -152,6 +156,11 @@ impl App {
         };
         let form = config.password_hash.unwrap_or(if coexists { Form::Werkzeug } else { Form::Argon2id });
         let objects = Objects::local(&data.path.join("objects"))?;
+        let clock = Clock::new(config.clock_skew_s);
+        if let Db::Postgres(pool) = &db {
+            let sent = Instant::now();
+            clock.heard(db::time_us(pool).await?, sent);
+        }
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let open = |url: &SecretString| Redis::new(url, tasks.clone(), stop.clone());
         let redis = config.redis_url.as_ref().map(open).transpose()?;
@@ -170,7 +179,8 @@ impl App {
             bodies: Arc::new(Semaphore::new(config.max_bodies_bytes)),
             tails: Tails::default(),
             statistics: Cache::default(),
-            clock: Clock::default(),
+            clock,
+            pulse: Pulse::default(),
             tasks,
             stop,
             wake: watch::Sender::new(0),

@@ -1,21 +1,80 @@
-//! The server's clock: naive UTC with microseconds. Every row's time comes from here, never from SQL.
+//! The time: naive UTC with microseconds. Every row's time comes from here, never from SQL. On SQLite it is the machine's; on
+//! PostgreSQL the database's, which all nodes share, carried on by the machine's monotonic clock.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::Instant,
+};
 
 use crate::store::Time;
 
-/// System time and an offset; tests move the offset.
-#[derive(Debug, Default)]
+/// Until a database has told its time, the machine's own counts.
+const NOT_TOLD: i64 = i64::MIN;
+
+/// Tells the time; tests move it.
+#[derive(Debug)]
 pub struct Clock {
-    offset_us: AtomicI64,
+    /// Where the monotonic clock counts from.
+    begun: Instant,
+    /// The database's time at `begun`, as far as is known; microseconds since 1970.
+    base_us: AtomicI64,
+    /// The latest time of the database that was told here.
+    latest_us: AtomicI64,
+    /// How far tests have moved it.
+    moved_us: AtomicI64,
+    /// How far the machine's clock is taken to be wrong.
+    skew_us: i64,
 }
 
 impl Clock {
-    /// Now, as columns and wire have it.
-    #[expect(clippy::disallowed_methods, reason = "the one place that asks the system for the time")]
+    /// A clock of a machine whose own goes wrong by so many seconds, which only tests want.
+    pub fn new(skew_s: i64) -> Self {
+        Clock {
+            begun: Instant::now(),
+            base_us: AtomicI64::new(NOT_TOLD),
+            latest_us: AtomicI64::new(NOT_TOLD),
+            moved_us: AtomicI64::default(),
+            skew_us: skew_s * 1_000_000,
+        }
+    }
+
+    /// Now, as columns and wire have it. With the time of a database it never goes back, whatever that one does.
     pub fn now(&self) -> Time {
-        let us = chrono::Utc::now().timestamp_micros() + self.offset_us.load(Ordering::Relaxed);
-        chrono::DateTime::from_timestamp_micros(us).unwrap_or_default().naive_utc()
+        time(self.us(machine_us()))
+    }
+
+    /// A moment of the machine's own clock, in seconds since 1970, by this one.
+    pub fn of_machine(&self, at_s: f64) -> Time {
+        let machine = machine_us();
+        #[expect(clippy::cast_possible_truncation, reason = "a float beyond i64 saturates, and is no time then")]
+        let at = (at_s * 1e6) as i64;
+        time(at.saturating_add(self.us(machine) - machine))
+    }
+
+    fn us(&self, machine_us: i64) -> i64 {
+        let base = self.base_us.load(Ordering::Relaxed);
+        let now = if base == NOT_TOLD {
+            machine_us + self.skew_us
+        } else {
+            let now = base + self.begun_us(Instant::now());
+            self.latest_us.fetch_max(now, Ordering::Relaxed).max(now)
+        };
+        now + self.moved_us.load(Ordering::Relaxed)
+    }
+
+    /// The database, asked at `sent` and heard now, says that it is this time (microseconds since 1970). Tells by how many
+    /// microseconds its clock has gone ahead of this one.
+    pub fn heard(&self, database_us: i64, sent: Instant) -> i64 {
+        let half_way = i64::midpoint(self.begun_us(sent), self.begun_us(Instant::now()));
+        let base = database_us - half_way;
+        match self.base_us.swap(base, Ordering::Relaxed) {
+            NOT_TOLD => 0,
+            before => base - before,
+        }
+    }
+
+    fn begun_us(&self, at: Instant) -> i64 {
+        i64::try_from(at.saturating_duration_since(self.begun).as_micros()).unwrap_or(i64::MAX)
     }
 
     /// The next whole second: tokens count in those, and one made in this second is older.
@@ -26,8 +85,17 @@ impl Clock {
 
     /// Moves the clock forward (seconds), for tests.
     pub fn advance(&self, seconds: i64) {
-        self.offset_us.fetch_add(seconds * 1_000_000, Ordering::Relaxed);
+        self.moved_us.fetch_add(seconds * 1_000_000, Ordering::Relaxed);
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that asks the system for the time")]
+fn machine_us() -> i64 {
+    chrono::Utc::now().timestamp_micros()
+}
+
+fn time(us: i64) -> Time {
+    chrono::DateTime::from_timestamp_micros(us).unwrap_or_default().naive_utc()
 }
 
 /// `time` and so many seconds more.

@@ -64,6 +64,10 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// `DATABASE_URL`: `postgresql://…` or `sqlite://path`. Default: a SQLite file in the data folder.
     pub database_url: Option<SecretString>,
+    /// `TE_DATABASE_CONNECTIONS`: connections of this process to PostgreSQL at most, beside the one that watches it. Default 16.
+    pub database_connections: u32,
+    /// `TE_CLOCK_SKEW_S`: for tests: seconds by which the machine's clock is taken to be ahead. Default 0.
+    pub clock_skew_s: i64,
     /// `JWT_SECRET_KEY`, else `SECRET_KEY`: signs access tokens. Without one, outside prod and on SQLite, a random one is kept in the data folder.
     pub jwt_secret: Option<SecretString>,
     /// `ENVIRONMENT`: dev, test, staging or prod. Default dev.
@@ -278,6 +282,8 @@ impl Config {
                 .or_else(|| r.text("TE_DATA_DIR").map(PathBuf::from))
                 .unwrap_or_else(|| PathBuf::from("trends-earth-data")),
             database_url: r.secret("DATABASE_URL"),
+            database_connections: r.number("TE_DATABASE_CONNECTIONS", 16, 4..=1_000),
+            clock_skew_s: r.number("TE_CLOCK_SKEW_S", 0, -86_400..=86_400),
             jwt_secret: jwt_secret.or(secret_key),
             environment,
             cors_origins: r

@@ -51,6 +51,10 @@ pub enum Error {
     MethodNotAllowed,
     /// 410: what the row names is no longer there.
     Gone(String),
+    /// 503: no connection to the database came free in time; `api::tell_apart` finds out whether it is away.
+    NoConnection,
+    /// 503: a statement took longer than it may.
+    Slow,
     /// 503 with seconds to wait: the cause is ours and passes.
     Unavailable { detail: String, code: &'static str, retry_after: u64 },
     /// 507: no room on the disk.
@@ -58,6 +62,10 @@ pub enum Error {
     /// 500; the cause goes to the log, never to the client.
     Internal(anyhow::Error),
 }
+
+/// Marks an answer that no connection to the database was there for.
+#[derive(Debug, Clone, Copy)]
+pub struct NoConnection;
 
 /// One place at which parameters do not fit.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -126,30 +134,49 @@ impl Error {
 
     /// What a search that the database gave up for its length is: a request for too much, 400.
     pub fn of_search(self) -> Self {
-        let Error::Internal(cause) = &self else { return self };
-        let code = cause.downcast_ref::<sqlx::Error>().and_then(sqlx::Error::as_database_error).and_then(|e| e.code());
-        if code.as_deref() == Some("57014") {
-            return Error::invalid("The database was not done in time; ask for less, for example a shorter period.");
+        match self {
+            Error::Slow => {
+                Error::invalid("The database was not done in time; ask for less, for example a shorter period.")
+            }
+            other => other,
         }
-        self
+    }
+
+    /// 503: the database is away.
+    pub fn away() -> Self {
+        Error::Unavailable {
+            detail: "The database does not answer; try again soon.".into(),
+            code: "database_unavailable",
+            retry_after: 5,
+        }
     }
 
     fn database(error: sqlx::Error) -> Self {
         match &error {
-            sqlx::Error::PoolTimedOut => Error::overloaded(),
+            sqlx::Error::PoolTimedOut => Error::NoConnection,
             sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
                 tracing::warn!(error = %error, "the database does not answer");
-                Error::Unavailable {
-                    detail: "The database does not answer; try again soon.".into(),
-                    code: "database_unavailable",
-                    retry_after: 5,
+                Error::away()
+            }
+            // PostgreSQL's own words; https://www.postgresql.org/docs/current/errcodes-appendix.html
+            sqlx::Error::Database(said) => match said.code().as_deref() {
+                Some("57014") => {
+                    tracing::warn!("a statement took longer than it may");
+                    Error::Slow
                 }
-            }
-            // Two who waited for each other: one of them was sent away, and nothing of his is left.
-            sqlx::Error::Database(said) if said.code().as_deref() == Some("40P01") => {
-                tracing::warn!(error = %error, "two transactions waited for each other");
-                Error::overloaded()
-            }
+                // Two who waited for each other: one of them was sent away, and nothing of his is left.
+                Some("40P01") => {
+                    tracing::warn!(error = %error, "two transactions waited for each other");
+                    Error::overloaded()
+                }
+                // It has no connection left; it goes down or comes up, or the connection broke.
+                Some("53300") => Error::overloaded(),
+                Some(code) if code.starts_with("57P") || code.starts_with("08") => {
+                    tracing::warn!(error = %error, "the database does not answer");
+                    Error::away()
+                }
+                _ => Error::Internal(error.into()),
+            },
             _ => Error::Internal(error.into()),
         }
     }
@@ -253,6 +280,15 @@ impl IntoResponse for Error {
             Error::Gone(detail) => plain(StatusCode::GONE, &detail, None),
             Error::Unavailable { detail, code, retry_after } => {
                 later(plain(StatusCode::SERVICE_UNAVAILABLE, &detail, Some(code)), retry_after)
+            }
+            Error::NoConnection => {
+                let mut response = Error::overloaded().into_response();
+                response.extensions_mut().insert(NoConnection);
+                response
+            }
+            Error::Slow => {
+                let detail = "The database was not done in time; try again soon.".into();
+                Error::Unavailable { detail, code: "overloaded", retry_after: 1 }.into_response()
             }
             Error::NoRoom => {
                 plain(StatusCode::INSUFFICIENT_STORAGE, "The server's disk is almost full; nothing was stored.", None)

@@ -18,6 +18,7 @@ pub mod limits;
 pub mod mail;
 pub mod net;
 pub mod objects;
+pub mod pulse;
 pub mod redis;
 pub mod server;
 pub mod store;

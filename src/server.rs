@@ -25,7 +25,7 @@ use crate::{
     auth::{caller::Caller, passwords},
     config::Config,
     engine::Engine,
-    jobs,
+    jobs, pulse,
     store::{
         self, Db, Id,
         users::{NewUser, Role},
@@ -76,6 +76,7 @@ impl Server {
     /// Serves on the listener until told to stop.
     pub async fn run(self, listener: TcpListener) -> anyhow::Result<()> {
         let app = self.app;
+        app.tasks.spawn(pulse::watch(app.clone()));
         if let Db::Postgres(pool) = &app.db {
             app.tasks.spawn(listen(app.clone(), pool.clone()));
         }
@@ -140,7 +141,7 @@ pub async fn open_database(config: &Config, data: &DataDir, migrate: bool) -> an
     if let Some(path) = url.strip_prefix("sqlite://") {
         keep_a_copy(Path::new(path)).await?;
     }
-    let db = Db::open(&url, timeout).await?;
+    let db = Db::open(&url, timeout, config.database_connections).await?;
     let pending = db.pending().await?;
     if pending.is_empty() {
         return Ok(db);

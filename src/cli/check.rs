@@ -72,7 +72,10 @@ fn told(name: &str, result: anyhow::Result<String>) -> bool {
 
 async fn database(config: &Config, data: &DataDir) -> anyhow::Result<String> {
     let db = match &config.database_url {
-        Some(url) => Db::open(url.expose_secret(), Duration::from_secs(config.statement_timeout_s)).await?,
+        Some(url) => {
+            let timeout = Duration::from_secs(config.statement_timeout_s);
+            Db::open(url.expose_secret(), timeout, config.database_connections).await?
+        }
         None => {
             let file = data.path.join("trends-earth.db");
             if !file.exists() {

@@ -26,7 +26,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.check {
         let timeout = Duration::from_secs(config.statement_timeout_s);
         let db = match &config.database_url {
-            Some(url) => Db::open(url.expose_secret(), timeout).await?,
+            Some(url) => Db::open(url.expose_secret(), timeout, config.database_connections).await?,
             None => {
                 let file = config.data_dir.join("trends-earth.db");
                 anyhow::ensure!(

@@ -13,7 +13,7 @@ use crate::{
     app::{App, DataDir},
     config::{Config, Flags, SandboxSetting},
     engine::{Engine, process::Process},
-    jobs,
+    jobs, pulse,
     server::{self, Server},
     store::{self, Db},
     telemetry,
@@ -84,6 +84,7 @@ pub async fn work(args: WorkerArgs) -> anyhow::Result<ExitCode> {
     let server = Server::open(config, data.clone(), false).await?;
     let app = server.app;
     stop_on_signals(&app)?;
+    app.tasks.spawn(pulse::watch(app.clone()));
     if let Db::Postgres(pool) = &app.db {
         app.tasks.spawn(server::listen(app.clone(), pool.clone()));
     }

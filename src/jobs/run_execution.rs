@@ -507,8 +507,7 @@ impl<'a> Follower<'a> {
 
     /// The unit's own time of a line, within what can be true: not in the future, and never before the line that precedes it.
     fn date(&mut self, at: f64, now: Time) -> Time {
-        #[expect(clippy::cast_possible_truncation, reason = "a float beyond i64 saturates, and is then out of range")]
-        let claimed = chrono::DateTime::from_timestamp_micros((at * 1e6) as i64).map_or(now, |t| t.naive_utc());
+        let claimed = self.worker.app.clock.of_machine(at);
         let earliest = self.last_line.or(self.run.started_at).unwrap_or(now).min(now);
         let date = claimed.clamp(earliest, now);
         self.last_line = Some(date);

@@ -80,8 +80,8 @@ macro_rules! within {
 
 impl Db {
     /// Opens the database that the URL names: `sqlite://path`, `postgresql://…`.
-    /// The statement time-out counts for PostgreSQL; SQLite waits at most 10 s for its lock.
-    pub async fn open(url: &str, statement_timeout: Duration) -> anyhow::Result<Self> {
+    /// Statement time-out and number of connections count for PostgreSQL; SQLite waits at most 10 s for its lock.
+    pub async fn open(url: &str, statement_timeout: Duration, connections: u32) -> anyhow::Result<Self> {
         if url.starts_with("postgres") {
             // The reference may name its driver in the scheme, `postgresql+psycopg2://`; the rest of the URL is the same.
             let rest = url.split_once("://").map_or("", |(_, rest)| rest);
@@ -91,7 +91,7 @@ impl Db {
                 .options([("TimeZone", "UTC"), ("statement_timeout", &statement_timeout.as_millis().to_string())])
                 .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(1));
             let pool = PgPoolOptions::new()
-                .max_connections(16)
+                .max_connections(connections)
                 .acquire_timeout(Duration::from_millis(500))
                 .connect_lazy_with(options);
             let db = Db::Postgres(pool);
@@ -402,6 +402,11 @@ impl<'r> Decode<'r, Sqlite> for Id {
     fn decode(value: sqlx::sqlite::SqliteValueRef<'r>) -> Result<Self, sqlx::error::BoxDynError> {
         Ok(Id(uuid::Uuid::try_parse(<&str as Decode<'_, Sqlite>>::decode(value)?)?))
     }
+}
+
+/// The time that it is at a PostgreSQL, whatever its time zone: microseconds since 1970.
+pub async fn time_us(on: impl sqlx::PgExecutor<'_>) -> sqlx::Result<i64> {
+    sqlx::query_scalar("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)").fetch_one(on).await
 }
 
 /// Says which unique key a failed insert ran into, so that it becomes a client's error where it happens.

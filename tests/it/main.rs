@@ -11,6 +11,7 @@ mod build;
 mod cli;
 mod clients;
 mod contract;
+mod database;
 mod durability;
 mod engine;
 mod limits;

@@ -75,7 +75,7 @@ impl Place {
     /// The database that the commands work on.
     pub async fn database(&self) -> Db {
         match self.env.get("DATABASE_URL") {
-            Some(url) => Db::open(url, Duration::from_secs(10)).await.unwrap(),
+            Some(url) => Db::open(url, Duration::from_secs(10), 16).await.unwrap(),
             None => Db::open_sqlite(&self.data.join("trends-earth.db")).await.unwrap(),
         }
     }

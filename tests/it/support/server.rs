@@ -40,6 +40,8 @@ pub struct Options {
     pub confined: bool,
     /// A SQL file that is loaded into the PostgreSQL database before the server starts.
     pub load: Option<PathBuf>,
+    /// The URL of a PostgreSQL server, if it is not the one that the suite runs on.
+    pub postgres: Option<String>,
 }
 
 impl Options {
@@ -81,7 +83,7 @@ impl Server {
     pub async fn with(options: Options) -> Self {
         let folder = new_folder();
         let mut options = options;
-        let database = match database::server_url() {
+        let database = match options.postgres.clone().or_else(database::server_url) {
             None => None,
             Some(server) => {
                 let (name, url) = database::create(&server).await;
@@ -428,7 +430,7 @@ async fn view(folder: &Path, options: &Options) -> App {
     let flags = Flags { listen: None, data_dir: Some(folder.to_owned()) };
     let config = Config::read(&flags, options.env.clone()).unwrap();
     let db = match options.env.get("DATABASE_URL") {
-        Some(url) => Db::open(url, Duration::from_secs(10)).await.unwrap(),
+        Some(url) => Db::open(url, Duration::from_secs(10), 16).await.unwrap(),
         None => Db::open_sqlite(&folder.join("trends-earth.db")).await.unwrap(),
     };
     App::new(config, db, &DataDir::visit(folder).unwrap()).await.unwrap()
