@@ -6,6 +6,7 @@ pub mod api;
 pub mod app;
 pub mod auth;
 pub mod build;
+mod canonical;
 pub mod cli;
 pub mod clock;
 pub mod config;
