@@ -155,7 +155,7 @@ async fn copy_all(from: &Db, to: &Db) -> anyhow::Result<bool> {
         copy::number_from(&mut target, &table.name, *last).await?;
     }
     let mut same = true;
-    say(&format!("{:28} {:>10} {:>10}  {:16}  checksum there", "table", "rows here", "rows there", "checksum here"));
+    say(&format!("{:30} {:>10} {:>10}  {:16}  checksum there", "table", "rows here", "rows there", "checksum here"));
     for (table, here) in tables.iter().zip(sums) {
         let mut there = Sum::default();
         let add = async |row: Vec<Value>| {
@@ -165,7 +165,7 @@ async fn copy_all(from: &Db, to: &Db) -> anyhow::Result<bool> {
         copy::read(&mut target, table, End::To, add).await.with_context(|| table.name.clone())?;
         same &= here == there;
         say(&format!(
-            "{:28} {:10} {:10}  {:016x}  {:016x}{}",
+            "{:30} {:10} {:10}  {:016x}  {:016x}{}",
             table.name,
             here.rows,
             there.rows,

@@ -166,6 +166,32 @@ async fn every_table_goes_there_and_back_and_a_database_in_use_is_never_a_target
     assert_eq!(report(copy(&here, &here.url(), &target.url()).run().await.ended(0)), first);
 }
 
+/// A target that does not keep what it is given, here because somebody has put a trigger there.
+#[tokio::test]
+async fn a_copy_that_reads_back_otherwise_is_taken_back() {
+    let (here, there) = (Place::new().await, Place::new().await);
+    for place in [&here, &there] {
+        std::fs::create_dir_all(&place.data).unwrap();
+    }
+    migrate_over_samples(&here.database().await).await;
+    let target = sqlite(&there).await;
+    target.migrate().await.unwrap();
+    let trigger = "CREATE TRIGGER spoil BEFORE INSERT ON script_log BEGIN SELECT RAISE(IGNORE); END";
+    execute(&target, trigger).await;
+    let said = copy(&here, &here.url(), &there.sqlite_url()).run().await;
+    let line = said.ended(1).lines().find(|line| line.starts_with("script_log ")).unwrap();
+    assert!(line.ends_with("  0000000000000000  DIFFERS"), "{line}");
+    assert_eq!(said.out.matches("DIFFERS").count(), 1, "{}", said.out);
+    assert!(
+        said.out.ends_with("The copy is not the same. It was taken back: nothing is in the target.\n"),
+        "{}",
+        said.out
+    );
+    assert_eq!(number(&target, "SELECT COUNT(*) FROM \"user\"").await, 0);
+    execute(&target, "DROP TRIGGER spoil").await;
+    report(copy(&here, &here.url(), &there.sqlite_url()).run().await.ended(0));
+}
+
 #[tokio::test]
 async fn a_copy_that_is_killed_leaves_nothing_and_may_begin_again() {
     const LINES: u32 = 100_000;
