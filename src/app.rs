@@ -82,22 +82,7 @@ impl DataDir {
     /// Opens or makes the folder (mode 0700) and locks it.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let mut data = Self::visit(path)?;
-        let lock =
-            std::fs::File::options().create(true).truncate(false).write(true).open(data.path.join("server.lock"))?;
-        let mut tried = Flock::lock(lock, FlockArg::LockExclusiveNonblock);
-        // A server that was killed a moment ago may have had a child that has not let go of its files yet.
-        for _ in 0..20 {
-            let Err((lock, _)) = tried else { break };
-            std::thread::sleep(std::time::Duration::from_millis(100));
-            tried = Flock::lock(lock, FlockArg::LockExclusiveNonblock);
-        }
-        let lock = tried.map_err(|_| {
-            anyhow::anyhow!(
-                "Another server works on {}; stop it first, or choose another folder with --data-dir.",
-                data.path.display()
-            )
-        })?;
-        data._lock = Some(lock);
+        data._lock = Some(lock(&data.path)?);
         Ok(data)
     }
 
@@ -121,6 +106,24 @@ impl DataDir {
         let node = kept(&path.join("node.id"), || Id::random().to_string())?;
         Ok(DataDir { path, node, _lock: None })
     }
+}
+
+/// Takes the lock of a data folder, which one process holds at a time.
+pub fn lock(folder: &Path) -> anyhow::Result<Flock<std::fs::File>> {
+    let lock = std::fs::File::options().create(true).truncate(false).write(true).open(folder.join("server.lock"))?;
+    let mut tried = Flock::lock(lock, FlockArg::LockExclusiveNonblock);
+    // A server that was killed a moment ago may have had a child that has not let go of its files yet.
+    for _ in 0..20 {
+        let Err((lock, _)) = tried else { break };
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        tried = Flock::lock(lock, FlockArg::LockExclusiveNonblock);
+    }
+    tried.map_err(|_| {
+        anyhow::anyhow!(
+            "Another server works on {}; stop it first, or choose another folder with --data-dir.",
+            folder.display()
+        )
+    })
 }
 
 /// A value that is made once and then kept in a file of mode 0600.

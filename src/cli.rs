@@ -3,6 +3,7 @@
 mod api;
 pub mod check;
 pub mod client;
+pub mod copy;
 pub mod demo;
 mod follow;
 pub mod migrate;
@@ -43,6 +44,8 @@ pub enum Command {
     Demo(demo::Args),
     /// Bring the database up to date
     Migrate(migrate::Args),
+    /// Move a whole installation between SQLite and PostgreSQL
+    Copy(copy::Args),
     /// Make and manage accounts
     User(user::Args),
     /// Test configuration, database, objects and sandbox: a line each
@@ -79,6 +82,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Worker(args) => serve::work(args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Migrate(args) => migrate::run(args).await,
+        Command::Copy(args) => copy::run(args).await,
         Command::User(args) => user::run(args).await,
         Command::Check(args) => check::run(args).await,
         Command::Openapi => openapi::run(),

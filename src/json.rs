@@ -1,5 +1,6 @@
 //! JSON as this server keeps it: values as they were written, never a tree that would lose digits.
 
+pub mod canonical;
 pub mod mend;
 
 use std::collections::BTreeMap;

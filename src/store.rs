@@ -3,6 +3,7 @@
 
 pub mod audit;
 pub mod boundaries;
+pub mod copy;
 pub mod credentials;
 pub mod db;
 pub mod engine_state;

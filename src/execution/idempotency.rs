@@ -1,14 +1,11 @@
 //! A submit that is repeated (by a client that did not hear the answer) makes no second run. The client names its submit by
 //! a key; for the QGIS plugin, which does not, the server makes one of script and parameters.
 
-use std::collections::BTreeMap;
-
-use serde_json::value::RawValue;
-
 use crate::{
     auth::tokens,
     clock::after,
     error::{Error, Result},
+    json::canonical,
     store::{self, Id, Json, Time, Tx},
 };
 
@@ -28,39 +25,9 @@ pub enum Key {
 
 /// What a submit asks for: the same for the same script, version and parameters, however they are spelled.
 pub fn fingerprint(script: Id, version: Option<i32>, params: &Json) -> Result<String> {
-    let mut text = format!("{script}\n{version:?}\n");
-    canonical(&params.0, &mut text).map_err(anyhow::Error::from)?;
-    Ok(tokens::digest(&text))
-}
-
-/// Keys sorted, no blanks, strings spelled one way, numbers as written.
-fn canonical(value: &RawValue, out: &mut String) -> serde_json::Result<()> {
-    let text = value.get();
-    match text.as_bytes().first() {
-        Some(b'{') => {
-            let object: BTreeMap<String, &RawValue> = serde_json::from_str(text)?;
-            out.push('{');
-            for (key, value) in object {
-                out.push_str(&serde_json::to_string(&key)?);
-                out.push(':');
-                canonical(value, out)?;
-                out.push(',');
-            }
-            out.push('}');
-        }
-        Some(b'[') => {
-            let list: Vec<&RawValue> = serde_json::from_str(text)?;
-            out.push('[');
-            for value in list {
-                canonical(value, out)?;
-                out.push(',');
-            }
-            out.push(']');
-        }
-        Some(b'"') => out.push_str(&serde_json::to_string(&serde_json::from_str::<String>(text)?)?),
-        _ => out.push_str(text),
-    }
-    Ok(())
+    // Numbers as written: a script may tell 1 from 1.0.
+    let params = canonical::json(params.0.get(), str::to_owned).map_err(anyhow::Error::from)?;
+    Ok(tokens::digest(&format!("{script}\n{version:?}\n{params}")))
 }
 
 /// Takes the key for a new execution, or finds the one that was made under it.

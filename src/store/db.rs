@@ -86,7 +86,7 @@ impl Db {
             // The reference may name its driver in the scheme, `postgresql+psycopg2://`; the rest of the URL is the same.
             let rest = url.split_once("://").map_or("", |(_, rest)| rest);
             let options = PgConnectOptions::from_str(&format!("postgresql://{rest}"))
-                .context("DATABASE_URL is not a PostgreSQL URL")?
+                .context("the URL of the database is not one of PostgreSQL")?
                 .application_name("trends-earth")
                 .options([("TimeZone", "UTC"), ("statement_timeout", &statement_timeout.as_millis().to_string())])
                 .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(1));
@@ -98,7 +98,9 @@ impl Db {
             db.ping().await.context("the database does not answer")?;
             return Ok(db);
         }
-        let path = url.strip_prefix("sqlite://").context("DATABASE_URL must begin with postgresql:// or sqlite://")?;
+        let path = url
+            .strip_prefix("sqlite://")
+            .context("the URL of the database must begin with postgresql:// or sqlite://")?;
         Self::open_sqlite(Path::new(path)).await
     }
 

@@ -2,6 +2,7 @@
 
 mod check;
 mod client;
+mod copy;
 mod demo;
 mod migrate;
 mod openapi;

@@ -61,7 +61,7 @@ async fn empty(place: &Place) -> Db {
 }
 
 /// Applies every step over the rows of the ones before.
-async fn migrate_over_samples(db: &Db) {
+pub async fn migrate_over_samples(db: &Db) {
     let folder = if matches!(db, Db::Sqlite { .. }) { "migrations/sqlite" } else { "migrations/postgres" };
     let migrator = Migrator::new(root(folder)).await.unwrap();
     for (step, name) in migrator.iter().zip(steps(folder)) {

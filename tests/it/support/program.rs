@@ -72,6 +72,16 @@ impl Place {
         program
     }
 
+    /// The URL of the database that the commands work on.
+    pub fn url(&self) -> String {
+        self.env.get("DATABASE_URL").cloned().unwrap_or_else(|| self.sqlite_url())
+    }
+
+    /// The URL of the SQLite file that a server on the place's data folder has.
+    pub fn sqlite_url(&self) -> String {
+        format!("sqlite://{}", self.data.join("trends-earth.db").display())
+    }
+
     /// The database that the commands work on.
     pub async fn database(&self) -> Db {
         match self.env.get("DATABASE_URL") {

@@ -95,26 +95,13 @@ impl Server {
                 Some((server, name, url))
             }
         };
-        for (name, value) in [
-            ("JWT_SECRET_KEY", token::SECRET),
-            ("TE_ADMIN_EMAIL", ADMIN.0),
-            ("TE_ADMIN_PASSWORD", ADMIN.1),
-            // All tests of a server call from one address; those about limits turn them on.
-            ("RATE_LIMITING_ENABLED", "false"),
-            ("TE_LEASE_S", "3"),
-            ("TE_HEARTBEAT_S", "1"),
-            ("TE_MIN_FREE_BYTES", "1000000"),
-        ] {
-            options.env.entry(name.to_owned()).or_insert_with(|| value.to_owned());
-        }
-        for name in
-            ["PATH", "HOME", "PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_INDEX_URL", "LD_LIBRARY_PATH"]
-        {
-            if let Ok(value) = std::env::var(name) {
-                options.env.entry(name.to_owned()).or_insert(value);
-            }
-        }
-        Self::begin(folder, options, database).await
+        Self::begin(folder, settings(options), database).await
+    }
+
+    /// A server on a folder that is there already, and on the database of its own that the options name (else SQLite in the
+    /// folder). The folder goes when it is dropped, the database stays.
+    pub async fn on(folder: &Path, options: Options) -> Self {
+        Self::begin(folder.to_owned(), settings(options), None).await
     }
 
     async fn begin(folder: PathBuf, options: Options, database: Option<(String, String, String)>) -> Self {
@@ -367,6 +354,29 @@ fn wait_until_dead(unit: &Path) {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// The options with what every test server is told.
+fn settings(mut options: Options) -> Options {
+    for (name, value) in [
+        ("JWT_SECRET_KEY", token::SECRET),
+        ("TE_ADMIN_EMAIL", ADMIN.0),
+        ("TE_ADMIN_PASSWORD", ADMIN.1),
+        // All tests of a server call from one address; those about limits turn them on.
+        ("RATE_LIMITING_ENABLED", "false"),
+        ("TE_LEASE_S", "3"),
+        ("TE_HEARTBEAT_S", "1"),
+        ("TE_MIN_FREE_BYTES", "1000000"),
+    ] {
+        options.env.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+    }
+    for name in ["PATH", "HOME", "PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_INDEX_URL", "LD_LIBRARY_PATH"]
+    {
+        if let Ok(value) = std::env::var(name) {
+            options.env.entry(name.to_owned()).or_insert(value);
+        }
+    }
+    options
 }
 
 /// A folder of this test's own, which nobody else may read.
