@@ -101,12 +101,13 @@ stop_postgres() {
 
 on_sqlite() { env -u TEST_DATABASE_URL cargo test --test it --no-run >/dev/null 2>&1; TEST_DATABASE_URL= cargo_test sqlite; }
 # What has nothing to do with the database has run already: sandbox, keeper, archives, the interpreter, what a script may do,
-# programs that only speak HTTP.
+# the death of a keeper, limits that are counted in memory, programs that only speak HTTP.
 beside_the_database=(engine:: build:: net:: cli::run_local cli::check cli::demo cli::client promises::files promises::network
     promises::neighbour promises::sandbox promises::costs api::bad_input::scripts api::bad_input::requirements api::bad_input::fuzz
-    api::mend api::platform durability::moments::a_build)
+    api::mend api::platform durability::moments::a_build durability::moments::a_run durability::moments::a_server_that_is_asked
+    limits::a_front_end limits::a_classroom redis:: clients:: promises::secrets)
 on_postgres() {
-    local skips=()
+    local skips=() name
     $long || for name in "${beside_the_database[@]}"; do skips+=(--skip "$name"); done
     cargo_test postgres -- "${skips[@]}"
 }
@@ -136,6 +137,8 @@ else
 fi
 if $long; then
     part "200 kills on SQLite" env TEST_DATABASE_URL= TE_TEST_KILLS=200 cargo test --test it durability
+    part "200 cancels, 200 containers, random bodies" env TEST_DATABASE_URL= TE_TEST_CANCELS=200 TE_TEST_CONTAINERS=200 \
+        TE_TEST_BODIES=200 cargo test --test it -- pressure:: api::bad_input::fuzz
 fi
 
 printf '\n'

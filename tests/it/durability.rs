@@ -89,7 +89,7 @@ impl Crowd {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_or_doubled_whenever_the_server_is_killed() {
     let seed = setting("TE_TEST_SEED", uuid::Uuid::new_v4().as_u128() as u64);
-    let kills = setting("TE_TEST_KILLS", 30);
+    let kills = setting("TE_TEST_KILLS", 12);
     let mut random = Random::new(seed);
     let mut server = Server::with(Options::default().set("TE_MAX_RUNS", 6).set("TE_MAX_BUILDS", 2)).await;
     let admin = server.admin().await;

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use trends_earth::store::users::Role;
 
-use crate::support::{Package, Random, Server, gzip};
+use crate::support::{Package, Random, Server, gzip, setting};
 
 const NOBODY: &str = "00000000-0000-4000-8000-000000000000";
 
@@ -173,7 +173,7 @@ async fn random_bodies_are_never_the_server_s_fault() {
                 operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str().unwrap_or("");
             let fields = document.pointer(schema.trim_start_matches('#')).and_then(|s| s["properties"].as_object());
             let fields = fields.cloned().unwrap_or_default();
-            for n in 0..24 {
+            for n in 0..setting("TE_TEST_BODIES", 10) {
                 let (kind, packed, bytes) = body(&mut random, &fields);
                 let (script, execution, other) =
                     if n % 6 == 5 { (NOBODY, NOBODY, "x") } else { (&*script, &*execution, &*other) };
