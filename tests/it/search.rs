@@ -2,9 +2,15 @@
 
 use std::cmp::Ordering;
 
+use axum::extract::FromRequestParts;
 use serde_json::Value;
+use trends_earth::{
+    api::extract::{filter, query::Pairs},
+    error::Error,
+    store::{executions, scripts},
+};
 
-use crate::support::{Random, Server};
+use crate::support::{Random, Server, setting};
 
 /// What one person has, as the filter's columns see it.
 #[derive(Debug, Clone)]
@@ -172,39 +178,67 @@ async fn filters_and_sorts_find_what_a_plain_evaluation_finds() {
     }
 }
 
+/// What filters are made of, and what they are not.
+const PIECES: [&str; 24] = [
+    "name",
+    "email",
+    "id",
+    "=",
+    "!=",
+    ">=",
+    "<",
+    " like ",
+    "'",
+    "\"",
+    "(",
+    ")",
+    " OR ",
+    ",",
+    "%",
+    "_",
+    "\\",
+    "\0",
+    "é",
+    "true",
+    "2026-01-01",
+    " ",
+    "-",
+    "country",
+];
+
+/// A text of up to so many pieces.
+fn text(random: &mut Random, most: u64) -> String {
+    (0..random.below(most)).map(|_| PIECES[usize::try_from(random.below(24)).unwrap()]).collect()
+}
+
+#[tokio::test]
+async fn every_text_is_a_filter_and_a_sort_or_is_refused_with_a_sentence() {
+    let mut random = Random::new(13);
+    for _ in 0..setting("TE_TEST_FILTERS", 10_000) {
+        let (filter, sort) = (text(&mut random, 40), text(&mut random, 12));
+        let query = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("filter", &filter)
+            .append_pair("sort", &sort)
+            .finish();
+        let (mut parts, ()) = axum::http::Request::get(format!("/?{query}")).body(()).unwrap().into_parts();
+        let Ok(pairs) = Pairs::from_request_parts(&mut parts, &()).await;
+        for columns in [&scripts::SEARCHABLE[..], &executions::SEARCHABLE[..]] {
+            match filter::read(&pairs, columns) {
+                Ok(search) => assert!(search.filter.iter().flatten().count() <= 32 && search.ignored.len() <= 10),
+                Err(Error::Invalid { detail, .. }) => assert!(!detail.is_empty()),
+                Err(error) => panic!("{filter:?} {sort:?}: {error:?}"),
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn no_filter_and_no_sort_breaks_the_server() {
     let server = Server::api_only().await;
     let admin = server.admin().await;
     let mut random = Random::new(7);
-    const PIECES: [&str; 24] = [
-        "name",
-        "email",
-        "id",
-        "=",
-        "!=",
-        ">=",
-        "<",
-        " like ",
-        "'",
-        "\"",
-        "(",
-        ")",
-        " OR ",
-        ",",
-        "%",
-        "_",
-        "\\",
-        "\0",
-        "é",
-        "true",
-        "2026-01-01",
-        " ",
-        "-",
-        "country",
-    ];
     for _ in 0..300 {
-        let text: String = (0..random.below(14)).map(|_| PIECES[usize::try_from(random.below(24)).unwrap()]).collect();
+        let text = text(&mut random, 14);
         let query = url::form_urlencoded::Serializer::new(String::new())
             .append_pair("filter", &text)
             .append_pair("sort", &text)
