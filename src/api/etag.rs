@@ -10,7 +10,7 @@ use axum::{
 };
 use sha2::{Digest, Sha256};
 
-use crate::error::Error;
+use crate::{auth::tokens, error::Error};
 
 /// What clients poll.
 const POLLED: [&str; 9] = [
@@ -42,7 +42,7 @@ pub async fn tag(request: Request, next: Next) -> Response<Body> {
         Ok(bytes) => bytes,
         Err(error) => return Error::Internal(error.into()).into_response(),
     };
-    let tag: String = Sha256::digest(&bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let tag = tokens::hex(&Sha256::digest(&bytes)[..8]);
     describe(&mut parts.headers, &tag);
     if known.iter().filter_map(|value| value.to_str().ok()).any(|value| names(value, &tag)) {
         parts.headers.remove(header::CONTENT_TYPE);

@@ -3,11 +3,11 @@
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 use sqlx::types::Json as SqlJson;
 
 use crate::{
     app::App,
+    auth::tokens,
     store::{self, Id, Json, Tx},
 };
 
@@ -28,15 +28,14 @@ pub struct Results {
     key: Option<String>,
 }
 
-/// Makes results ready to be kept. Comes before the transaction: an object may be far away.
+/// Makes results ready to be kept. Comes before the transaction: an object may be far away. An error is that of the objects or
+/// of the database; what was stored for nothing goes with the execution.
 pub async fn place(app: &App, execution: Id, results: Json) -> anyhow::Result<Results> {
     let text = results.0.get();
     if text.len() <= IN_ROW || app.coexists || store::executions::glance(&app.db, execution).await?.is_none() {
         return Ok(Results { document: results, key: None });
     }
-    let digest = Sha256::digest(text);
-    let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    let key = format!("{}/{hex}.json", folder(execution));
+    let key = format!("{}/{}.json", folder(execution), tokens::digest(text));
     app.objects.put(&key, Bytes::copy_from_slice(text.as_bytes())).await?;
     Ok(Results { document: results, key: Some(key) })
 }
