@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -48,6 +48,10 @@ pub async fn sweep(worker: &Worker) -> anyhow::Result<()> {
         tracing::info!(path = %one.path.display(), bytes = one.bytes, "what was not used for long leaves the cache");
         held -= one.bytes;
         tokio::task::spawn_blocking(move || {
+            // A run that was dispatched since the look has made it young again.
+            if std::fs::metadata(&one.path)?.modified()? != one.used_at {
+                return Ok(());
+            }
             // Gone at once for everybody, then file by file.
             let aside = one.path.with_file_name(format!(".{}", Id::random()));
             std::fs::rename(&one.path, &aside)?;
@@ -68,9 +72,8 @@ fn look(data: &Path, sizes: &Sizes) -> anyhow::Result<Vec<Cached>> {
             if name.starts_with('.') || !meta.is_dir() {
                 continue;
             }
-            let known = sizes.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(&path).copied();
-            let bytes = known.unwrap_or_else(|| bytes_under(&path));
-            sizes.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(path.clone(), bytes);
+            let mut known = sizes.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let bytes = *known.entry(path.clone()).or_insert_with(|| bytes_under(&path));
             cached.push(Cached { path, name, bytes, used_at: meta.modified()? });
         }
     }
