@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::support::{Options, Package, Server};
+use crate::support::{Options, Package, Server, until};
 
 const SLOW: &str = r#"import time
 def run(params, logger):
@@ -90,12 +90,11 @@ async fn logs_results_and_folders_go_when_their_time_is_over_and_not_before() {
     server.restart().await;
     admin = server.moved(&admin);
     let gone = format!("/api/v1/execution/{}/download-results", runs[2]);
-    while admin.get(&gone).await.status != 410
-        || !admin.log(&runs[1]).await.is_empty()
-        || server.unit(&runs[1]).is_dir()
-    {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
+    until("what is old is gone", async || {
+        let no_results = admin.get(&gone).await.status == 410;
+        no_results && admin.log(&runs[1]).await.is_empty() && !server.unit(&runs[1]).is_dir()
+    })
+    .await;
     assert_eq!(admin.get(&format!("/api/v1/execution/{}", runs[2])).await.data(200)["results"], Value::Null);
     assert_eq!(admin.log(&runs[2]).await, Vec::<String>::new());
     let between = admin.get(&format!("/api/v1/execution/{}", runs[1])).await.data(200);
@@ -122,8 +121,6 @@ async fn a_full_cache_lets_go_what_was_used_longest_ago_and_makes_it_again_when_
     server.stop();
     server.restart().await;
     admin = server.moved(&admin);
-    while !versions(&server).is_empty() {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    until("the version is gone", async || versions(&server).is_empty()).await;
     assert_eq!(admin.finish(&slug, &json!({"n": 1})).await["results"], json!({"tiles": 1}));
 }

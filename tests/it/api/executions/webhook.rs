@@ -8,7 +8,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::support::{Answer, Client, Options, Package, Server};
+use crate::support::{Answer, Client, Options, Package, Server, until};
 
 type Call = (HeaderMap, String);
 
@@ -88,9 +88,8 @@ async fn the_address_is_called_once_with_the_end_of_the_run_and_a_proof_and_agai
         .patch(&format!("/api/v1/execution/{}", run["id"].as_str().unwrap()), &json!({"status": "FINISHED"}))
         .await
         .expect(200);
-    while server.rows("webhook_delivery WHERE last_status = 302").await == 0 {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until("the redirect is answered", async || server.rows("webhook_delivery WHERE last_status = 302").await == 1)
+        .await;
     assert!(calls.try_recv().is_err());
 }
 
@@ -118,8 +117,7 @@ async fn addresses_that_lead_inside_are_refused_or_not_called() {
         .patch(&format!("/api/v1/execution/{}", run["id"].as_str().unwrap()), &json!({"status": "FINISHED"}))
         .await
         .expect(200);
-    while server.rows("webhook_delivery WHERE attempts = 1 AND last_status IS NULL").await == 0 {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let tried = "webhook_delivery WHERE attempts = 1 AND last_status IS NULL";
+    until("the name is looked up", async || server.rows(tried).await == 1).await;
     assert!(calls.try_recv().is_err());
 }
