@@ -22,6 +22,7 @@ use crate::{
     },
     clock::Clock,
     config::Config,
+    execution::order::Board,
     limits::{Storage, counters::Counters},
     mail::{self, Mailer},
     objects::Objects,
@@ -51,6 +52,8 @@ pub struct Inner {
     pub blocklist: Blocklist,
     /// Bytes of requests' bodies that may be held at one time.
     pub bodies: Arc<Semaphore>,
+    /// The runs that wait, as they were last read.
+    pub board: Board,
     /// Readers of live logs.
     pub tails: Tails,
     /// Statistics that were asked for lately.
@@ -180,6 +183,7 @@ impl App {
             counters: Counters::new(counting),
             blocklist: Blocklist(redis.filter(|_| coexists)),
             bodies: Arc::new(Semaphore::new(config.max_bodies_bytes)),
+            board: Board::default(),
             tails: Tails::default(),
             statistics: Cache::default(),
             clock,

@@ -5,6 +5,7 @@ pub mod dispatch;
 pub mod failure;
 pub mod idempotency;
 pub mod log;
+pub mod order;
 pub mod parameters;
 pub mod queue;
 pub mod report;

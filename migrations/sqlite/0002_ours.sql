@@ -101,6 +101,7 @@ CREATE TABLE execution_flag (
     deleted INTEGER NOT NULL DEFAULT 0,
     is_plugin_execution INTEGER
 ) STRICT;
+CREATE INDEX execution_flag_deleted_idx ON execution_flag (execution_id) WHERE deleted;
 
 -- The one password of a run, as a hash in hex. expires_at is empty until the run has ended.
 CREATE TABLE execution_credential (

@@ -4,10 +4,8 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use crate::{
-    app::App,
-    store::{self, Id, jobs::Position},
-};
+use super::order::{self, Place};
+use crate::{app::App, store::Id};
 
 /// Waiting runs that are counted.
 const MOST: i64 = 1_000;
@@ -29,21 +27,21 @@ pub async fn explain(
     app: &App,
     waiting: &HashMap<Id, Option<chrono::NaiveDateTime>>,
 ) -> sqlx::Result<HashMap<Id, Queue>> {
-    let ids: Vec<Id> = waiting.keys().copied().collect();
-    if ids.is_empty() {
-        return Ok(HashMap::new());
+    let mut explained = HashMap::new();
+    if waiting.is_empty() {
+        return Ok(explained);
     }
-    let positions = store::jobs::positions(&app.db, &ids, app.config.max_runs_per_user).await?;
-    let since = crate::clock::before(app.clock.now(), app.config.lease_s);
-    let has_worker = store::workers::any_since(&app.db, since).await?;
-    Ok(positions
-        .into_iter()
-        .map(|p| (p.execution, of(&p, waiting.get(&p.execution).copied().flatten(), has_worker)))
-        .collect())
+    let order = order::current(app).await?;
+    for (id, since) in waiting {
+        if let Some(place) = order.place(app, *id).await? {
+            explained.insert(*id, of(&place, *since, order.has_worker));
+        }
+    }
+    Ok(explained)
 }
 
-fn of(place: &Position, waiting_since: Option<chrono::NaiveDateTime>, has_worker: bool) -> Queue {
-    let Position { active, own, .. } = *place;
+fn of(place: &Place, waiting_since: Option<chrono::NaiveDateTime>, has_worker: bool) -> Queue {
+    let Place { active, own, .. } = *place;
     let (reason, message) = match place.slots {
         _ if !has_worker => {
             ("engine_unreachable", "No worker is there at present; the run starts when one is back.".to_owned())
@@ -57,6 +55,6 @@ fn of(place: &Position, waiting_since: Option<chrono::NaiveDateTime>, has_worker
         }
         _ => ("no_capacity", "It starts as soon as a machine has room for it.".to_owned()),
     };
-    let ahead = place.ahead.min(MOST);
+    let ahead = i64::try_from(place.ahead).map_or(MOST, |ahead| ahead.min(MOST));
     Queue { ahead, position: ahead + 1, reason, message, waiting_since }
 }

@@ -25,6 +25,9 @@ pub enum Db {
     Postgres(PgPool),
 }
 
+/// How PostgreSQL locks a row that is changed, but for its key: rows that name it may be inserted meanwhile.
+const LOCK: &str = "FOR NO KEY UPDATE";
+
 /// What `Db::floor` cuts times to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
@@ -93,6 +96,16 @@ impl Db {
             let pool = PgPoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(Duration::from_millis(500))
+                // A connection that was in use a moment ago is not asked whether it lives: that would double the round trips.
+                .test_before_acquire(false)
+                .before_acquire(|connection, meta| {
+                    Box::pin(async move {
+                        if meta.idle_for >= Duration::from_secs(1) {
+                            connection.ping().await?;
+                        }
+                        Ok(true)
+                    })
+                })
                 .connect_lazy_with(options);
             let db = Db::Postgres(pool);
             db.ping().await.context("the database does not answer")?;
@@ -287,6 +300,14 @@ impl Db {
         }
     }
 
+    /// `FOR UPDATE` where rows can be locked, for a statement that is a transaction of its own.
+    pub fn for_update(&self) -> &'static str {
+        match self {
+            Db::Sqlite { .. } => "",
+            Db::Postgres(_) => LOCK,
+        }
+    }
+
     pub async fn close(&self) {
         match self {
             Db::Sqlite { read, write } => {
@@ -310,7 +331,15 @@ impl Tx {
     pub fn for_update(&self) -> &'static str {
         match self {
             Tx::Sqlite(_) => "",
-            Tx::Postgres(_) => "FOR NO KEY UPDATE",
+            Tx::Postgres(_) => LOCK,
+        }
+    }
+
+    /// The same for the rows of one table of a join.
+    pub fn for_update_of(&self, table: &str) -> String {
+        match self {
+            Tx::Sqlite(_) => String::new(),
+            Tx::Postgres(_) => format!("{LOCK} OF {table}"),
         }
     }
 

@@ -23,6 +23,22 @@ pub struct ExecutionRun {
 const COLUMNS: &str = "SELECT execution_id, script_version_id, scope, attempt, waiting_since, started_at, journal_offset, log_bytes, failure
     FROM execution_run WHERE execution_id = $1";
 
+/// An execution whose row is locked.
+#[derive(Debug, Clone, Copy, sqlx::FromRow)]
+pub struct Locked {
+    pub status: Status,
+    /// Of a run of ours: the attempt that counts.
+    pub attempt: Option<i32>,
+    /// Of a run of ours: bytes of log text stored so far.
+    pub log_bytes: Option<i64>,
+}
+
+impl Locked {
+    pub fn is_ours(&self) -> bool {
+        self.attempt.is_some()
+    }
+}
+
 /// A run that is accepted.
 pub struct NewRun<'a> {
     pub execution: Id,
@@ -56,6 +72,16 @@ pub async fn find(db: &Db, execution: Id) -> sqlx::Result<Option<ExecutionRun>> 
 
 pub async fn find_within(tx: &mut Tx, execution: Id) -> sqlx::Result<Option<ExecutionRun>> {
     within!(tx, |on| sqlx::query_as(COLUMNS).bind(execution).fetch_optional(on).await)
+}
+
+/// Locks the row of an execution until the transaction ends, and says how it stands.
+pub async fn lock(tx: &mut Tx, execution: Id) -> sqlx::Result<Option<Locked>> {
+    let lock = tx.for_update_of("e");
+    let text = sqlx::AssertSqlSafe(format!(
+        "SELECT e.status, r.attempt, r.log_bytes FROM execution e LEFT JOIN execution_run r ON r.execution_id = e.id
+         WHERE e.id = $1 {lock}"
+    ));
+    within!(tx, |on| sqlx::query_as(text).bind(execution).fetch_optional(on).await)
 }
 
 /// Gives the run a place and a new attempt: written with READY, before the engine is called.

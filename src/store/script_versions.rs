@@ -18,6 +18,8 @@ pub struct Version {
     pub config: Json,
     /// PENDING, BUILDING, SUCCESS or FAIL.
     pub status: String,
+    /// Whether it ships a schema of its parameters.
+    pub has_schema: bool,
 }
 
 /// A version as lists show it.
@@ -41,7 +43,8 @@ const CURRENT: &str = "(SELECT c.id FROM script_version c WHERE c.script_id = $1
     ORDER BY (c.activated_at IS NULL), c.number DESC LIMIT 1)";
 
 const COLUMNS: &str =
-    "SELECT id, script_id, number, digest, archive_key, requirements_digest, config, status FROM script_version";
+    "SELECT id, script_id, number, digest, archive_key, requirements_digest, config, status, params_schema IS NOT NULL AS has_schema
+     FROM script_version";
 
 /// An upload that is to become a version.
 pub struct NewVersion<'a> {

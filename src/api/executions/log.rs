@@ -103,22 +103,25 @@ pub async fn add(
     }
     let now = app.clock.now();
     let level = level_of(&level);
-    let mut tx = app.db.begin().await?;
-    store::executions::lock(&mut tx, path.0).await?.ok_or_else(missing)?;
     let line = Line { level: level.clone(), text: text.clone(), at: now };
-    let kept = match &who {
-        Reporter::User(_) => Some(line),
-        Reporter::Run(run) => match super::report::current(&mut tx, run).await? {
-            Some(mut row) => {
-                let kept = log::keep(&mut row.log_bytes, app.config.log_max_bytes, line);
-                store::runs::set_log_bytes(&mut tx, path.0, row.log_bytes).await?;
-                kept
-            }
-            None => None,
-        },
+    let id = match &who {
+        Reporter::User(_) => Some(store::logs::add(&app.db, path.0, &line).await?.ok_or_else(missing)?),
+        Reporter::Run(run) => {
+            let mut tx = app.db.begin().await?;
+            let row = store::runs::lock(&mut tx, path.0).await?.ok_or_else(missing)?;
+            let kept = match row.log_bytes.filter(|_| row.attempt == Some(run.attempt)) {
+                Some(mut log_bytes) => {
+                    let kept = log::keep(&mut log_bytes, app.config.log_max_bytes, line);
+                    store::runs::set_log_bytes(&mut tx, path.0, log_bytes).await?;
+                    kept
+                }
+                None => None,
+            };
+            let id = store::logs::insert(&mut tx, path.0, kept.as_slice()).await?;
+            tx.commit().await?;
+            id
+        }
     };
-    let id = store::logs::insert(&mut tx, path.0, kept.as_slice()).await?;
-    tx.commit().await?;
     Ok(data(ExecutionLog {
         id: id.unwrap_or(0),
         execution_id: path.0,
