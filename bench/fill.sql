@@ -28,7 +28,7 @@ SELECT ('30000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, began,
         'uri', jsonb_build_object('uri', 'https://example.org/' || n || '.tif', 'etag', md5(n::text)),
         'bands', jsonb_build_array(jsonb_build_object('name', 'Trend', 'no_data_value', -32768, 'metadata', jsonb_build_object('year', 2001 + n % 15)))) END,
     CASE WHEN n % 3 = 0 THEN '11000000-0000-4000-8000-000000000001'::uuid ELSE :'script'::uuid END,
-    CASE WHEN n % 11 = 0 THEN ('50000000-0000-4000-8000-' || lpad((n / 11 % 250 + 1)::text, 12, '0'))::uuid
+    CASE WHEN n % 11 = 0 THEN ('50000000-0000-4000-8000-' || lpad(((n / 11 + n / 1000) % 250 + 1)::text, 12, '0'))::uuid
          WHEN (n / 10 + n) % 2 = 0 THEN :'admin'::uuid ELSE :'user'::uuid END, began + interval '2 seconds'
 FROM (SELECT n, n % 10 = 0 AND n > :rows - 100000 AS open, timestamp '2026-06-01' - (:rows - n) * interval '5 minutes' AS began
       FROM generate_series(1, :rows) AS n) AS runs;

@@ -6,7 +6,7 @@ import pathlib
 import subprocess
 import time
 
-from house import HERE, SCRIPT, database, ids, ours, people, spent, token
+from house import HERE, SCRIPT, accounts, database, ids, ours, people_of, spent, token
 from measure import cost
 
 NOTHING = "12000000-0000-4000-8000-000000000001"
@@ -18,16 +18,15 @@ def of_requests(quick):
     return {
         "streams": lambda *where: streams(*where, quick),
         "polls": lambda *where: polls(*where, 10 if quick else 30),
-        "containers": lambda *where: containers(*where, 5 if quick else 20),
+        "containers": lambda *where: containers(*where, 8 if quick else 20),
         "submits": lambda *where: submits(*where, 10 if quick else 60),
     }
 
 
 def submits(server, postgres, name, scenarios, load, seconds, rate=500):
-    """So many submits a second, and how many rows there are afterwards."""
+    """So many submits a second of many people, and how many rows there are afterwards."""
     count = lambda: int(postgres.ask(name, "SELECT count(*) FROM execution"))
-    body = lambda n: {"task_name": f"flood {n}", "from_year": 1900}
-    path = scenarios.write(load.folder / "submits.json", [("POST", f"/api/v1/script/{SCRIPT}/run", 0, body(n)) for n in range(rate * seconds)])
+    path = scenarios.write(load.folder / "submits.json", [scenarios.submit() for _ in range(rate * seconds)])
     before = count()
     act = lambda: load.run(server, path, seconds + 5, 32, kind="open", rate=rate, once=True)
     figures = cost(postgres, server, act)
@@ -35,59 +34,50 @@ def submits(server, postgres, name, scenarios, load, seconds, rate=500):
     return {**figures, "accepted": accepted, "lost": accepted - (count() - before), "asked_rate": rate}
 
 
-def crowd(postgres, name):
-    """Tokens of the people of the filled database, and their running executions: (number of the token, id)."""
-    rows = postgres.ask(name, """SELECT user_id, id FROM execution WHERE status = 'RUNNING' AND user_id::text LIKE '50000000%' ORDER BY id""")
-    rows = [row.split("|") for row in rows.splitlines()]
-    accounts = sorted({account for account, _ in rows})
-    place = {account: n for n, account in enumerate(accounts)}
-    return [token(account) for account in accounts], [(place[account], execution) for account, execution in rows]
-
-
 def polls(server, postgres, name, scenarios, load, seconds, plugins=1000, every_s=5):
     """Plugins that ask for their list again and again, with the tag of the last answer."""
-    tokens, running = crowd(postgres, name)
-    path = "/api/v1/execution/user?updated_at=2026-05-20&include=script&exclude=params,results"
-    requests = [("GET", path, n % len(tokens), None) for n in range(plugins)]
-    scenarios.write(load.folder / "polls.json", requests, tokens)
+    path = "/api/v1/execution/user?updated_at=2026-03-01&include=script&exclude=params,results"
+    people = len(scenarios.tokens) - 2
+    scenarios.write(load.folder / "polls.json", [("GET", path, 2 + n % people, None) for n in range(plugins)])
     begun = time.monotonic()
     act = lambda: load.run(server, load.folder / "polls.json", seconds, plugins, kind="poll", every_s=every_s)
     figures = cost(postgres, server, act)
     busy = (figures["server_ms"] + figures["database_ms"]) * figures["answers"] / 1000
     figures["cpu_share"] = busy / (time.monotonic() - begun) / os.cpu_count()
     figures["unchanged"] = figures["statuses"].get("304", 0) / max(figures["answers"], 1)
-    return {**figures, "plugins": plugins, "every_s": every_s, "people": len(tokens), "rows_of_each": len(running) // max(len(tokens), 1)}
+    return {**figures, "plugins": plugins, "every_s": every_s, "people": people}
 
 
 def containers(server, postgres, name, scenarios, load, seconds, many=200):
-    """Containers that write four lines and a step of progress a second each; all lines are there afterwards."""
+    """Containers that write four lines and a step of progress every four seconds each; all lines are there afterwards."""
     user = ids(postgres, name)[0]
     postgres.ask(name, (HERE / "open.sql").read_text(), prefix=CONTAINERS, count=many, script=SCRIPT, user=user)
     requests = []
-    for step in range(seconds):
+    for step in range(max(seconds // 4, 1)):
         for part in range(5):
             for n in range(1, many + 1):
                 one = f"/api/v1/execution/{CONTAINERS}-0000-4000-8000-{n:012}"
-                line = {"text": f"second {step}, line {part}", "level": "INFO"}
-                requests.append(("POST", one + "/log", 1, line) if part else ("PATCH", one, 1, {"progress": 100 * step // seconds}))
+                line = {"text": f"step {step}, line {part}", "level": "INFO"}
+                requests.append(("POST", one + "/log", 1, line) if part else ("PATCH", one, 1, {"progress": step}))
     scenarios.write(load.folder / "containers.json", requests)
-    act = lambda: load.run(server, load.folder / "containers.json", seconds + 30, many, kind="open", rate=many * 5, once=True)
+    act = lambda: load.run(server, load.folder / "containers.json", seconds + 30, many, kind="open", rate=many * 5 / 4, once=True)
     figures = cost(postgres, server, act)
     lines = int(postgres.ask(name, f"SELECT count(*) FROM execution_log WHERE execution_id::text LIKE '{CONTAINERS}%'"))
-    return {**figures, "containers": many, "lines_sent": many * 4 * seconds, "lines_there": lines}
+    return {**figures, "containers": many, "lines_sent": len(requests) * 4 // 5, "lines_there": lines}
 
 
 def streams(server, postgres, name, scenarios, load, quick, many=2000):
     """Readers of live logs: what memory they take while nothing happens, and whether lines reach them all."""
-    tokens, running = crowd(postgres, name)
-    each, watched = {}, []
-    for who, execution in running:
-        if each.setdefault(who, 0) < 16 and len(watched) < many:
-            each[who] += 1
-            watched.append((who, execution))
+    rows = postgres.ask(name, "SELECT user_id, id FROM execution WHERE status = 'RUNNING' ORDER BY id").splitlines()
+    own = {}
+    for account, execution in (row.split("|") for row in rows):
+        own.setdefault(account, []).append(execution)
+    people = [(who, own[account]) for who, account in enumerate(people_of(postgres, name), 2) if account in own]
+    # Sixteen streams a person are allowed.
+    watched = [(who, runs[n % len(runs)]) for n in range(16) for who, runs in people][:many]
     requests = [("GET", f"/api/v1/execution/{execution}/log/stream?last-id=999999999", who, None) for who, execution in watched]
-    scenarios.write(load.folder / "streams.json", requests, tokens)
-    before, seconds = server.memory_mib(), 20 if quick else 40
+    scenarios.write(load.folder / "streams.json", requests)
+    before, seconds = server.memory_mib(), 35 if quick else 60
     watching = load.begin(server, load.folder / "streams.json", seconds, len(watched), kind="stream")
     # Lines get numbers above the cursor, so that nothing old is read before.
     postgres.ask(name, "SELECT setval(pg_get_serial_sequence('execution_log', 'id'), 1000000000)")
@@ -97,19 +87,20 @@ def streams(server, postgres, name, scenarios, load, quick, many=2000):
     busy = spent(server_before, server.cpu()) + spent(postgres_before, postgres.cpu())
     share = busy / (time.monotonic() - begun) / os.cpu_count()
     memory = server.memory_mib()
-    lines = [("POST", f"/api/v1/execution/{execution}/log", 1, {"text": "to whom it may concern", "level": "INFO"}) for _, execution in watched[:500]]
+    spoken = sorted({execution for _, execution in watched})
+    lines = [("POST", f"/api/v1/execution/{execution}/log", 1, {"text": "to whom it may concern", "level": "INFO"}) for execution in spoken]
     scenarios.write(load.folder / "lines.json", lines)
     load.run(server, load.folder / "lines.json", 20, 16, kind="closed", once=True)
     figures = load.end(watching)
     return {
         "streams": len(watched),
         "opened": told == "open",
-        "wrong": figures["wrong"],
+        "wrong": len(watched) - figures["statuses"].get("200", 0),
         "first_wrong": figures["first_wrong"],
         "before_mib": before,
         "idle_mib": memory,
         "idle_cpu_share": share,
-        "lines_sent": len(lines),
+        "lines_sent": len(watched),
         "lines_read": figures["lines"],
     }
 
@@ -119,7 +110,7 @@ def engine(binary, postgres, folder, scenarios, load, quick):
     folder = folder / "engine"
     folder.mkdir(mode=0o711)
     with database(postgres) as name:
-        people(binary, postgres.url(name), folder / "data")
+        accounts(binary, postgres.url(name), folder / "data")
         with ours(binary, postgres, name, folder / "data", worker=True, MAX_CONCURRENT_EXECUTIONS_PER_USER="100000") as server:
             admin = token(ids(postgres, name)[1])
             subprocess.run([str(binary), "script", "import", str(HERE / "noop"), "--id", NOTHING, "--data-dir", str(folder / "data")], env=server.env, check=True, stdout=subprocess.DEVNULL)

@@ -105,7 +105,7 @@ def filled(postgres, binary, rows, folder):
     if postgres.has(name):
         return name
     postgres.ask("postgres", "CREATE DATABASE filling")
-    people(binary, postgres.url("filling"), folder)
+    accounts(binary, postgres.url("filling"), folder)
     run(binary, "script", "import", HERE.parent / "examples" / "trend", "--id", SCRIPT, "--data-dir", folder, env=environment(postgres.url("filling")))
     user, admin = ids(postgres, "filling")
     postgres.ask("filling", (HERE / "fill.sql").read_text(), rows=rows, lines=10, script=SCRIPT, user=user, admin=admin)
@@ -113,7 +113,8 @@ def filled(postgres, binary, rows, folder):
     return name
 
 
-def people(binary, url, folder):
+def accounts(binary, url, folder):
+    """The user and the administrator, who have passwords."""
     for email, role in ((USER, "USER"), (ADMIN, "SUPERADMIN")):
         create = (binary, "user", "create", email, "--role", role, "--data-dir", folder)
         run(*create, input=PASSWORD + "\n", env=environment(url))
@@ -129,7 +130,7 @@ SECRET = secrets.token_hex(32)
 
 def environment(url, **more):
     """Of a server: no limits, and only errors in the log."""
-    calm = {"RATE_LIMITING_ENABLED": "false", "TE_MAX_WAITING_PER_USER": "10000000", "RUST_LOG": "error"}
+    calm = {"RATE_LIMITING_ENABLED": "false", "RUST_LOG": "error"}
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     return {**kept, "DATABASE_URL": url, "JWT_SECRET_KEY": SECRET, **calm, **more}
 
@@ -141,6 +142,11 @@ def token(account):
     parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in ({"alg": "HS256", "typ": "JWT"}, claims)]
     mark = hmac.new(SECRET.encode(), b".".join(parts), hashlib.sha256).digest()
     return b".".join([*parts, base64.urlsafe_b64encode(mark).rstrip(b"=")]).decode()
+
+
+def people_of(postgres, database):
+    """The ids of the people of a filled database."""
+    return postgres.ask(database, """SELECT id FROM "user" WHERE email LIKE 'person%' ORDER BY id""").split()
 
 
 class Server:

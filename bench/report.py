@@ -41,12 +41,15 @@ def limits(flows):
         yield flows["submits"]["lost"], 0, "submits that were accepted and lost"
         yield flows["submits"]["wrong"], 0, "submits that were refused"
         yield flows["submits"]["asked_rate"] * 0.98 - flows["submits"]["rate"], 0, "submits a second that were missed"
+    if "polls" in flows:
+        yield flows["polls"]["wrong"], 0, "polls that were refused"
     if "streams" in flows:
         yield flows["streams"]["idle_mib"], 150, "memory with streams, MiB"
         yield flows["streams"]["lines_sent"] - flows["streams"]["lines_read"], 0, "lines that a stream did not show"
         yield flows["streams"]["wrong"], 0, "streams that were refused"
     if "containers" in flows:
         yield flows["containers"]["lines_sent"] - flows["containers"]["lines_there"], 0, "lines of containers that are not there"
+        yield flows["containers"]["wrong"], 0, "reports of containers that were refused"
     if "engine" in flows and "trouble" not in flows["engine"]:
         yield flows["engine"]["start_p50_ms"], 50, "from submit to keeper, ms, p50"
         yield flows["engine"]["start_p99_ms"], 300, "from submit to keeper, ms, p99"
@@ -96,11 +99,11 @@ def flow_table(flows):
     if submits := flows.get("submits"):
         lines.append(f"| {submits['asked_rate']} submits a second | {submits['accepted']:,} accepted, {submits['wrong']} refused, {submits['lost']} lost; p50 {submits['p50_ms']:.1f} ms, p99 {submits['p99_ms']:.1f} ms |")
     if polls := flows.get("polls"):
-        lines.append(f"| {polls['plugins']:,} plugins that poll every {polls['every_s']} s, {polls['rows_of_each']} rows each | {polls['cpu_share']:.0%} of the machine, {polls['unchanged']:.0%} of the answers are 304; p50 {polls['p50_ms']:.1f} ms, p99 {polls['p99_ms']:.1f} ms; {polls['server_ms']:.2f} + {polls['database_ms']:.2f} CPU ms each |")
+        lines.append(f"| {polls['plugins']:,} plugins that poll every {polls['every_s']} s | {polls['cpu_share']:.0%} of the machine, {polls['unchanged']:.0%} of the answers are 304, {polls['wrong']} refused; p50 {polls['p50_ms']:.1f} ms, p99 {polls['p99_ms']:.1f} ms; {polls['server_ms']:.2f} + {polls['database_ms']:.2f} CPU ms each |")
     if streams := flows.get("streams"):
         lines.append(f"| {streams['streams']:,} idle streams | {streams['before_mib']:.0f} MiB before, {streams['idle_mib']:.0f} MiB with them, {streams['idle_cpu_share']:.1%} of the machine; {streams['lines_read']} of {streams['lines_sent']} lines were read |")
     if containers := flows.get("containers"):
-        lines.append(f"| {containers['containers']} containers, 4 lines and a step of progress a second each | {containers['lines_there']:,} of {containers['lines_sent']:,} lines are there; p50 {containers['p50_ms']:.1f} ms, p99 {containers['p99_ms']:.1f} ms |")
+        lines.append(f"| {containers['containers']} containers, 4 lines and a step of progress every 4 s each | {containers['lines_there']:,} of {containers['lines_sent']:,} lines are there, {containers['wrong']} requests refused; p50 {containers['p50_ms']:.1f} ms, p99 {containers['p99_ms']:.1f} ms |")
     return lines
 
 

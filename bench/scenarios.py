@@ -32,11 +32,17 @@ ALL = "/api/v1/execution?page=1&per_page=50"
 
 
 class Scenarios:
-    """The requests of each kind on a database of so many executions; `tokens` of the user and of the administrator."""
+    """The requests of each kind on a database of so many executions. Tokens: of the user, of the administrator, of many people."""
 
     def __init__(self, rows, accounts):
         self.rows = rows
         self.tokens = [token(account) for account in accounts]
+
+    def somebody(self):
+        return random.randrange(2, len(self.tokens))
+
+    def submit(self):
+        return ("POST", f"/api/v1/script/{SCRIPT}/run", self.somebody(), {"task_name": f"bench {random.random()}", "from_year": 1900})
 
     def any(self):
         return f"/api/v1/execution/30000000-0000-4000-8000-{random.randint(1, self.rows):012}"
@@ -61,7 +67,7 @@ class Scenarios:
             "log line": lambda: ("POST", self.open() + "/log", admin, {"text": "processed tile 12 of 977", "level": "INFO"}),
             "progress": lambda: ("PATCH", self.open(), admin, {"progress": random.randint(1, 99)}),
             "end of a run": None,
-            "submit": lambda: ("POST", f"/api/v1/script/{SCRIPT}/run", user, {"task_name": f"bench {random.random()}", "from_year": 1900}),
+            "submit": self.submit,
             "sign-in": lambda: ("POST", "/auth", None, {"email": USER, "password": PASSWORD}),
         }
 

@@ -25,6 +25,9 @@ use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpStream, sync::mpsc, task::JoinSet, time::timeout};
 
+/// How far apart streams are opened, and how long one waits that was told to come again.
+const APART: Duration = Duration::from_millis(5);
+const AGAIN: Duration = Duration::from_secs(1);
 /// How long an answer may take before it counts as wrong.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -239,7 +242,9 @@ async fn requests(job: &Job, plan: &Arc<Plan>, rate: Option<f64>, once: bool) ->
                     None => Instant::now(),
                 };
                 let n = next.fetch_add(1, Ordering::Relaxed);
-                if n >= most || (due.is_none() && since >= end) {
+                // A server that cannot keep up is not waited for until all have been sent.
+                let over = if due.is_some() { Instant::now() >= end + PATIENCE } else { since >= end };
+                if n >= most || over {
                     break;
                 }
                 seen.ask(&mut connection, plan.request(n, None)?, since).await;
@@ -286,8 +291,14 @@ async fn streams(job: &Job, plan: &Arc<Plan>) -> anyhow::Result<Seen> {
         let seen = Arc::new(Mutex::new(Seen::default()));
         readers.spawn(async move {
             let reading = async {
+                tokio::time::sleep(APART * u32::try_from(n)?).await;
                 let (begun, mut connection) = (Instant::now(), Connection { address, sender: None });
                 let mut response = connection.send(plan.request(n, None)?).await?;
+                while response.status() == StatusCode::SERVICE_UNAVAILABLE {
+                    tokio::time::sleep(AGAIN).await;
+                    connection.sender = None;
+                    response = connection.send(plan.request(n, None)?).await?;
+                }
                 if let Ok(mut seen) = seen.lock() {
                     seen.times.push(u32::try_from(begun.elapsed().as_micros()).unwrap_or(u32::MAX));
                     seen.count(response.status(), b"");
