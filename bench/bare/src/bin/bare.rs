@@ -14,6 +14,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sqlx::{PgPool, postgres::PgPoolOptions};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 type Document = sqlx::types::Json<Box<RawValue>>;
@@ -23,6 +24,8 @@ type Answer<T> = Result<Json<T>, StatusCode>;
 struct App {
     db: PgPool,
     key: Arc<DecodingKey>,
+    /// As many hashes at one time as there are cores: more only take memory from each other.
+    hashes: Arc<Semaphore>,
 }
 
 #[derive(Deserialize)]
@@ -376,6 +379,7 @@ async fn sign_in(State(app): State<App>, Json(asked): Json<SignIn>) -> Answer<Da
         .fetch_one(&app.db)
         .await
         .map_err(broken)?;
+    let _turn = app.hashes.acquire().await.map_err(broken)?;
     let hashed = tokio::task::spawn_blocking(move || {
         let mut key = [0; 32];
         argon2::Argon2::default().hash_password_into(asked.password.as_bytes(), &[7; 16], &mut key).map(|()| key)
@@ -390,6 +394,7 @@ async fn main() -> anyhow::Result<()> {
     let db =
         PgPoolOptions::new().max_connections(16).test_before_acquire(false).connect(&env::var("DATABASE_URL")?).await?;
     let key = Arc::new(DecodingKey::from_secret(env::var("JWT_SECRET_KEY")?.as_bytes()));
+    let hashes = Arc::new(Semaphore::new(std::thread::available_parallelism()?.get()));
     let routes = Router::new()
         .route("/api-health", get(health))
         .route("/auth", post(sign_in))
@@ -402,7 +407,7 @@ async fn main() -> anyhow::Result<()> {
         .route("/api/v1/execution/{execution}", patch(report))
         .route("/api/v1/execution/{execution}/log", get(lines))
         .route("/api/v1/execution/{execution}/log", post(add))
-        .with_state(App { db, key });
+        .with_state(App { db, key, hashes });
     let listener = tokio::net::TcpListener::bind(env::var("LISTEN")?).await?;
     axum::serve(listener, routes).await?;
     Ok(())
