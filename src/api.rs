@@ -157,11 +157,16 @@ pub fn service(app: &App) -> Router {
         ));
     }
     let id = HeaderName::from_static("x-request-id");
-    router
+    let router = router
         .layer(PropagateRequestIdLayer::new(id.clone()))
         .layer(TraceLayer::new_for_http().make_span_with(span).on_request(()).on_response(responded).on_failure(()))
         .layer(SetRequestIdLayer::new(id, MakeRequestUuid))
-        .layer(axum::middleware::from_fn_with_state(app.clone(), arrive))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), arrive));
+    if !app.config.rehearse {
+        return router;
+    }
+    let (name, value) = (HeaderName::from_static("x-te-rehearsal"), HeaderValue::from_static("true"));
+    router.layer(SetResponseHeaderLayer::overriding(name, value))
 }
 
 /// Finds out where a request comes from and whether its id can be used. An answer over https asks for https from then on.

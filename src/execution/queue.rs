@@ -18,7 +18,7 @@ pub struct Queue {
     /// Waiting runs that come before it, at most 1,000.
     pub ahead: i64,
     pub position: i64,
-    /// user_limit, no_capacity or engine_unreachable.
+    /// user_limit, no_capacity, engine_unreachable, or maintenance in a rehearsal.
     pub reason: &'static str,
     pub message: String,
     pub waiting_since: Option<chrono::NaiveDateTime>,
@@ -38,13 +38,16 @@ pub async fn explain(
     let has_worker = store::workers::any_since(&app.db, since).await?;
     Ok(positions
         .into_iter()
-        .map(|p| (p.execution, of(&p, waiting.get(&p.execution).copied().flatten(), has_worker)))
+        .map(|p| (p.execution, of(&p, waiting.get(&p.execution).copied().flatten(), has_worker, app.config.rehearse)))
         .collect())
 }
 
-fn of(place: &Position, waiting_since: Option<chrono::NaiveDateTime>, has_worker: bool) -> Queue {
+fn of(place: &Position, waiting_since: Option<chrono::NaiveDateTime>, has_worker: bool, rehearse: bool) -> Queue {
     let Position { active, own, .. } = *place;
     let (reason, message) = match place.slots {
+        _ if rehearse => {
+            ("maintenance", "This is a rehearsal on a copy of the database; no run is started in it.".into())
+        }
         _ if !has_worker => {
             ("engine_unreachable", "No worker is there at present; the run starts when one is back.".to_owned())
         }
