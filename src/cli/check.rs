@@ -43,6 +43,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let kind = if config.is_postgres() { "PostgreSQL" } else { "SQLite" };
             line(true, "database", &format!("{kind}, up to date"));
             good &= told("credentials", credentials(&config, &db).await);
+            if config.coexist != Some(false) && matches!(db.has_table("alembic_version").await, Ok(true)) {
+                line(
+                    true,
+                    "existing server",
+                    "it may go on beside this one, but for its celery beat, which would end runs of ours",
+                );
+            }
         }
     }
     good &= told("objects", objects(&data).await);

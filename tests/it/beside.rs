@@ -10,7 +10,7 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgPool};
 use trends_earth::store::Db;
 
-use crate::support::{self, Options, Server, skip};
+use crate::support::{self, Options, Place, Server, skip};
 
 /// The password of the accounts in the recorded database.
 const PASSWORD: &str = "Str0ng!Passw0rd#1";
@@ -48,6 +48,21 @@ fn taken_over(test: &str) -> Option<Options> {
     };
     skip(test, why);
     None
+}
+
+#[tokio::test]
+async fn check_says_what_of_the_existing_server_must_not_go_on() {
+    let Some(options) = taken_over("check_says_what_of_the_existing_server_must_not_go_on") else { return };
+    let place = Place::new().await;
+    place.load(&options.load.unwrap());
+    place.on_data(&["migrate"]).run().await.ended(0);
+    let line = "ok    existing server: it may go on beside this one, but for its celery beat";
+    // Without an interpreter the sandbox is not tried.
+    let check = || place.on_data(&["check"]).env("TE_PYTHON", "/none");
+    let said = check().run().await.out;
+    assert!(said.contains(line), "{said}");
+    let said = check().env("TE_COEXIST", "off").run().await.out;
+    assert!(!said.contains(line), "{said}");
 }
 
 /// The existing server, as far as the database knows it.

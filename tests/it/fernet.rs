@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret, SecretString};
 use trends_earth::fernet::Fernet;
 
-use crate::support::{python, skip};
+use crate::support::{Place, Program, python, skip};
 
 /// Reads what is on the command line by a key derived from the secret before it, as the existing server does.
 const READS: &str = "
@@ -60,4 +60,48 @@ fn what_is_written_here_is_read_by_python() {
             assert_eq!(String::from_utf8_lossy(&said.stdout).trim_end(), text, "{said:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn check_counts_the_people_whose_credentials_the_key_opens() {
+    let place = Place::new().await;
+    place.on_data(&["migrate"]).run().await.ended(0);
+    // Without an interpreter it does not try the sandbox.
+    let check = || place.on_data(&["check"]).env("TE_PYTHON", "/none");
+    let says = async |check: Program, line: &str| {
+        let said = check.run().await;
+        assert!(said.out.lines().any(|said| said.starts_with(line)), "{line}: {}{}", said.out, said.err);
+    };
+    says(check(), "ok    credentials: nobody has stored any").await;
+    let token = SecretString::from("1//token");
+    let (good, foreign) = (of("right").encrypt(&token), of("wrong").encrypt(&token));
+    let db = place.database().await;
+    for (n, token, refresh) in [(1, &good, None), (2, &good, Some(&good)), (3, &good, Some(&foreign))] {
+        let email = format!("ann{n}@example.org");
+        place.on_data(&["user", "create", &email]).input("User!Passw0rd#12\n").run().await.ended(0);
+        let text = r#"UPDATE "user" SET gee_oauth_token = $2, gee_refresh_token = $3 WHERE email = $1"#;
+        trends_earth::writing!(&db, |on| sqlx::query(text)
+            .bind(&email)
+            .bind(token)
+            .bind(refresh)
+            .execute(on)
+            .await
+            .map(drop))
+        .unwrap();
+    }
+    let two = "FAILS credentials: what 2 of 3 people have stored for Earth Engine and openEO can be read; set GEE_ENCRYPTION_KEY";
+    says(check().env("GEE_ENCRYPTION_KEY", "right"), two).await;
+    // Without a key of their own they stand under the general one, but in prod under none.
+    says(check().env("SECRET_KEY", "right"), two).await;
+    let prod = check().env("ENVIRONMENT", "prod").env("SECRET_KEY", "right").env("JWT_SECRET_KEY", "x".repeat(40));
+    says(prod.env("CORS_ORIGINS", "https://app.example.org"), "FAILS credentials: what 0 of 3 people").await;
+    trends_earth::writing!(&db, |on| sqlx::query(r#"DELETE FROM "user" WHERE email LIKE 'ann3%'"#)
+        .execute(on)
+        .await
+        .map(drop))
+    .unwrap();
+    db.close().await;
+    says(check().env("GEE_ENCRYPTION_KEY", "right"), "ok    credentials: those of 2 people can be read").await;
+    let known = check().env("GEE_ENCRYPTION_KEY", "default-key-change-in-production");
+    known.run().await.failed("is the default that everybody knows");
 }

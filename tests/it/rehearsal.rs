@@ -147,7 +147,8 @@ async fn what_would_start_something_refuses_to_rehearse_and_check_says_that_it_i
         let worker = rehearsing(&["worker"]).env("TE_OBJECTS_SHARED", "true");
         worker.run().await.failed("A rehearsal has no workers");
     }
-    let said = rehearsing(&["check"]).env("TE_SMTP_URL", "smtp://127.0.0.1:9").run().await.out;
+    let said =
+        rehearsing(&["check"]).env("TE_SMTP_URL", "smtp://127.0.0.1:9").env("TE_PYTHON", "/none").run().await.out;
     assert!(said.contains("ok    rehearsal: nothing is started, sent, called or deleted\n"), "{said}");
     assert!(said.contains("ok    mail: this is a rehearsal: letters are written into the outbox"), "{said}");
     // The flag is the setting.

@@ -1,8 +1,5 @@
 //! `check`: each part of the installation, a line each, and nothing is changed.
 
-use secrecy::SecretString;
-use trends_earth::fernet::Fernet;
-
 use crate::support::{Place, Said};
 
 fn is_a_line_each(said: &Said) {
@@ -58,43 +55,4 @@ async fn a_part_that_fails_does_not_hide_the_others() {
 
     let said = place.on_data(&["check"]).env("TE_MAX_RUNS", "many").run().await;
     said.failed("TE_MAX_RUNS is \"many\"; it must be a number from 1 to 100000.");
-}
-
-#[tokio::test]
-async fn stored_credentials_that_the_key_does_not_open_are_counted() {
-    let place = Place::new().await;
-    place.on_data(&["migrate"]).run().await.ended(0);
-    let said = place.on_data(&["check"]).run().await;
-    assert_eq!(line(&said, "credentials"), "ok    credentials: nobody has stored any");
-    let fernet = |secret: &str| Fernet::new(&SecretString::from(secret)).unwrap();
-    let good = fernet("right").encrypt(&SecretString::from("1//token"));
-    let foreign = fernet("wrong").encrypt(&SecretString::from("1//token"));
-    let db = place.database().await;
-    for (n, token, refresh) in [(1, &good, None), (2, &good, Some(&good)), (3, &good, Some(&foreign))] {
-        let email = format!("ann{n}@example.org");
-        let made = place.on_data(&["user", "create", &email]).input("User!Passw0rd#12\n").run().await;
-        made.ended(0);
-        let text = r#"UPDATE "user" SET gee_oauth_token = $2, gee_refresh_token = $3 WHERE email = $1"#;
-        trends_earth::writing!(&db, |on| sqlx::query(text)
-            .bind(&email)
-            .bind(token)
-            .bind(refresh)
-            .execute(on)
-            .await
-            .map(drop))
-        .unwrap();
-    }
-    db.close().await;
-    let two = "FAILS credentials: what 2 of 3 people have stored for Earth Engine and openEO can be read; set GEE_ENCRYPTION_KEY";
-    let said = place.on_data(&["check"]).env("GEE_ENCRYPTION_KEY", "right").run().await;
-    assert!(line(&said, "credentials").starts_with(two), "{}", said.out);
-    assert_eq!(said.code, Some(1));
-    // Without a key of their own they stand under the general one, but in prod under none.
-    let said = place.on_data(&["check"]).env("SECRET_KEY", "right").run().await;
-    assert!(line(&said, "credentials").starts_with(two), "{}", said.out);
-    let prod = place.on_data(&["check"]).env("ENVIRONMENT", "prod").env("SECRET_KEY", "right");
-    let prod = prod.env("JWT_SECRET_KEY", "x".repeat(40)).env("CORS_ORIGINS", "https://app.example.org");
-    assert!(line(&prod.run().await, "credentials").contains("what 0 of 3 people"));
-    let known = place.on_data(&["check"]).env("GEE_ENCRYPTION_KEY", "default-key-change-in-production");
-    known.run().await.failed("is the default that everybody knows");
 }
