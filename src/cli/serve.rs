@@ -63,10 +63,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         "Trends.Earth {} listens on http://{address} (documentation: http://{address}/api/docs/)",
         env!("CARGO_PKG_VERSION")
     ));
+    stop_on_signals(&server.app)?;
     if server.app.config.rehearse {
         say("This is a rehearsal: nothing is started, sent, called or deleted.");
     }
-    stop_on_signals(&server.app)?;
     if !args.no_worker {
         let (config, data) = (server.app.config.clone(), server.data.clone());
         server.work(async move { engine(&config, &data).await });
