@@ -179,6 +179,9 @@ async fn arrive(State(app): State<App>, mut request: Request, next: Next) -> Res
     for (name, value) in SECURITY_HEADERS {
         headers.entry(HeaderName::from_static(name)).or_insert(HeaderValue::from_static(value));
     }
+    if app.config.rehearse {
+        headers.insert("x-te-rehearsal", HeaderValue::from_static("true"));
+    }
     if secure {
         let value = HeaderValue::from_static("max-age=31536000; includeSubDomains; preload");
         headers.entry(header::STRICT_TRANSPORT_SECURITY).or_insert(value);

@@ -161,7 +161,7 @@ impl App {
             None => db.has_table("alembic_version").await?,
         };
         let form = config.password_hash.unwrap_or(if coexists { Form::Werkzeug } else { Form::Argon2id });
-        let objects = Objects::local(&data.path.join("objects"))?;
+        let objects = Objects::local(&data.path.join("objects"))?.keeping(config.rehearse);
         let clock = Clock::new(config.clock_skew_s);
         if let Db::Postgres(pool) = &db {
             let sent = Instant::now();

@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use self::reader::Reader;
 use crate::{
     auth::passwords::Form,
-    limits::{Limits, address::Proxies},
+    limits::{Limits, Storage, address::Proxies},
 };
 
 /// What flags may say before the environment is asked.
@@ -93,6 +93,11 @@ pub struct Config {
     /// `TE_COEXIST`: auto, on or off. Whether the existing server goes on beside this one and has to be able to read what this
     /// one writes. `None` is auto: yes if the database is one of the existing server.
     pub coexist: Option<bool>,
+    /// `--rehearse`, `TE_REHEARSE`: this is a copy of a live database. The server answers and writes as ever, but starts, sends,
+    /// calls and deletes nothing. Default false.
+    pub rehearse: bool,
+    /// `GEE_ENCRYPTION_KEY`, else outside prod `SECRET_KEY`: what people's credentials for Earth Engine and openEO are encrypted with.
+    pub gee_secret: Option<SecretString>,
     /// `TE_PASSWORD_HASH`: argon2id or scrypt. Default: scrypt beside the existing server, else argon2id.
     pub password_hash: Option<Form>,
     /// `API_PUBLIC_URL`: how this server is reached from outside, for links in mails. Default: where it listens.
@@ -272,9 +277,10 @@ impl Config {
             })
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
+        let gee_secret = r.gee_secret(secret_key.as_ref().filter(|_| environment != Environment::Prod));
         let (unlimited, ignored) = r.internal();
         let (trusted_networks, trusted_clients) = r.front_ends();
-        let config = Config {
+        let mut config = Config {
             listen,
             data_dir: flags
                 .data_dir
@@ -310,6 +316,8 @@ impl Config {
             environment_user: r.text("API_ENVIRONMENT_USER").map(|email| email.to_lowercase()),
             environment_user_superadmin: r.switch("TE_ENVIRONMENT_USER_SUPERADMIN", false),
             coexist: r.choice("TE_COEXIST", None, &[("auto", None), ("on", Some(true)), ("off", Some(false))]),
+            rehearse: false,
+            gee_secret,
             password_hash: r.choice(
                 "TE_PASSWORD_HASH",
                 None,
@@ -406,10 +414,20 @@ impl Config {
         if config.environment == Environment::Prod && key_length < 32 {
             r.errors.push("With ENVIRONMENT=prod JWT_SECRET_KEY must be set, to 32 characters or more.".into());
         }
+        if r.switch("TE_REHEARSE", false) {
+            config.rehearse();
+        }
         // The command line's own, see `client_dir`.
         r.text("TE_CONFIG_DIR");
         r.report_unknown();
         if r.errors.is_empty() { Ok(config) } else { Err(Errors(r.errors)) }
+    }
+
+    /// Makes it a rehearsal. What nodes share by Redis may be the live system's: it is not even asked.
+    pub fn rehearse(&mut self) {
+        self.rehearse = true;
+        self.redis_url = None;
+        self.limits.storage = Storage::Here;
     }
 
     /// How this server is reached from outside: the setting, else where it listens.

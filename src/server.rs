@@ -58,8 +58,12 @@ impl Server {
     }
 
     /// Works beside the API once the engine is ready. Requests are answered meanwhile; without an engine, because no
-    /// sandbox keeps its promises here, they are too, and runs and builds wait.
+    /// sandbox keeps its promises here, they are too, and runs and builds wait. A rehearsal has no hands: nothing of the queue is
+    /// taken, nothing is swept.
     pub fn work(&self, engine: impl Future<Output = anyhow::Result<Arc<dyn Engine>>> + Send + 'static) {
+        if self.app.config.rehearse {
+            return;
+        }
         let (app, data) = (self.app.clone(), self.data.clone());
         app.tasks.spawn(jobs::chores::work(app.clone()));
         self.app.tasks.spawn(async move {

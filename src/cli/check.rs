@@ -9,9 +9,10 @@ use crate::{
     app::DataDir,
     config::{Config, Flags},
     engine::process::{self, Process, probe},
+    fernet::Fernet,
     mail,
     objects::Objects,
-    store::Db,
+    store::{self, Db},
 };
 
 #[derive(Debug, clap::Args)]
@@ -26,10 +27,31 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         line(true, "configuration", sentence);
     }
     line(true, "configuration", "every setting is right");
+    if config.rehearse {
+        line(true, "rehearsal", "nothing is started, sent, called or deleted");
+    }
     let data = DataDir::visit(&config.data_dir)?;
     line(true, "data folder", &data.path.display().to_string());
     let mut good = true;
-    good &= told("database", database(&config, &data).await);
+    match database(&config, &data).await {
+        Err(error) => {
+            line(false, "database", &format!("{error:#}"));
+            good = false;
+        }
+        Ok(None) => line(true, "database", "none yet; the first start makes one"),
+        Ok(Some(db)) => {
+            let kind = if config.is_postgres() { "PostgreSQL" } else { "SQLite" };
+            line(true, "database", &format!("{kind}, up to date"));
+            good &= told("credentials", credentials(&config, &db).await);
+            if config.coexist != Some(false) && matches!(db.has_table("alembic_version").await, Ok(true)) {
+                line(
+                    true,
+                    "existing server",
+                    "it may go on beside this one, but for its celery beat, which would end runs of ours",
+                );
+            }
+        }
+    }
     good &= told("objects", objects(&data).await);
     good &= told("mail", mail::open(&config, &data.path)?.check().await);
     match Process::open(&config, &data.path, &data.node).await {
@@ -70,7 +92,8 @@ fn told(name: &str, result: anyhow::Result<String>) -> bool {
     true
 }
 
-async fn database(config: &Config, data: &DataDir) -> anyhow::Result<String> {
+/// The database of the settings; `None` if there is none yet.
+async fn database(config: &Config, data: &DataDir) -> anyhow::Result<Option<Db>> {
     let db = match &config.database_url {
         Some(url) => {
             let timeout = Duration::from_secs(config.statement_timeout_s);
@@ -79,14 +102,34 @@ async fn database(config: &Config, data: &DataDir) -> anyhow::Result<String> {
         None => {
             let file = data.path.join("trends-earth.db");
             if !file.exists() {
-                return Ok("none yet; the first start makes one".into());
+                return Ok(None);
             }
             Db::open_sqlite(&file).await?
         }
     };
     let pending = db.pending().await?;
     anyhow::ensure!(pending.is_empty(), "not up to date: {}; run `trends-earth migrate`", pending.join(", "));
-    Ok(if config.is_postgres() { "PostgreSQL, up to date".into() } else { "SQLite, up to date".into() })
+    Ok(Some(db))
+}
+
+/// Whether what people have stored for Earth Engine and openEO can be read with the key of the settings.
+async fn credentials(config: &Config, db: &Db) -> anyhow::Result<String> {
+    let stored = store::users::gee::encrypted(db).await?;
+    let fernet = config.gee_secret.as_ref().map(Fernet::new).transpose()?;
+    let reads = |column: &Option<String>| match (column, &fernet) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(column), Some(fernet)) => fernet.decrypt(column).is_some(),
+    };
+    let (all, read) = (stored.len(), stored.iter().filter(|(a, b, c, d)| [a, b, c, d].into_iter().all(reads)).count());
+    anyhow::ensure!(
+        read == all,
+        "what {read} of {all} people have stored for Earth Engine and openEO can be read; set GEE_ENCRYPTION_KEY to what it was when the rest was stored, else those people have to connect again"
+    );
+    Ok(match all {
+        0 => "nobody has stored any".into(),
+        _ => format!("those of {all} people can be read"),
+    })
 }
 
 async fn objects(data: &DataDir) -> anyhow::Result<String> {

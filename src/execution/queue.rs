@@ -16,7 +16,7 @@ pub struct Queue {
     /// Waiting runs that come before it, at most 1,000.
     pub ahead: i64,
     pub position: i64,
-    /// user_limit, no_capacity or engine_unreachable.
+    /// user_limit, no_capacity, engine_unreachable, or maintenance in a rehearsal.
     pub reason: &'static str,
     pub message: String,
     pub waiting_since: Option<chrono::NaiveDateTime>,
@@ -34,15 +34,18 @@ pub async fn explain(
     let order = order::current(app).await?;
     for (id, since) in waiting {
         if let Some(place) = order.place(app, *id).await? {
-            explained.insert(*id, of(&place, *since, order.has_worker));
+            explained.insert(*id, of(&place, *since, order.has_worker, app.config.rehearse));
         }
     }
     Ok(explained)
 }
 
-fn of(place: &Place, waiting_since: Option<chrono::NaiveDateTime>, has_worker: bool) -> Queue {
+fn of(place: &Place, waiting_since: Option<chrono::NaiveDateTime>, has_worker: bool, rehearse: bool) -> Queue {
     let Place { active, own, .. } = *place;
     let (reason, message) = match place.slots {
+        _ if rehearse => {
+            ("maintenance", "This is a rehearsal on a copy of the database; no run is started in it.".into())
+        }
         _ if !has_worker => {
             ("engine_unreachable", "No worker is there at present; the run starts when one is back.".to_owned())
         }

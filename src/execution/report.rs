@@ -102,7 +102,7 @@ pub async fn apply(tx: &mut Tx, app: &App, id: Id, report: &Report, by: &By, now
             }
             if to.is_terminal() {
                 crate::mail::letters::execution_ended(tx, app, id, to, why.as_ref(), now).await?;
-                webhook::post(tx, id, now).await?;
+                webhook::post(tx, app, id, now).await?;
             }
             Ok(Outcome::Applied(current))
         }

@@ -7,6 +7,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "a test that is easy to write is worth a copy")]
 
 mod api;
+mod beside;
 mod build;
 mod cli;
 mod clients;
@@ -14,6 +15,7 @@ mod contract;
 mod database;
 mod durability;
 mod engine;
+mod fernet;
 mod limits;
 mod mail;
 mod migrations;
@@ -22,5 +24,6 @@ mod pressure;
 mod promises;
 mod reconcile;
 mod redis;
+mod rehearsal;
 mod search;
 mod support;
