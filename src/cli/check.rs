@@ -4,14 +4,14 @@ use std::{process::ExitCode, time::Duration};
 
 use secrecy::ExposeSecret;
 
-use super::say;
+use super::{migrate::BEAT, say};
 use crate::{
     app::DataDir,
     config::{Config, Flags},
     engine::process::{self, Process, probe},
     mail,
     objects::Objects,
-    store::Db,
+    store::{Db, takeover},
 };
 
 #[derive(Debug, clap::Args)]
@@ -86,6 +86,9 @@ async fn database(config: &Config, data: &DataDir) -> anyhow::Result<String> {
     };
     let pending = db.pending().await?;
     anyhow::ensure!(pending.is_empty(), "not up to date: {}; run `trends-earth migrate`", pending.join(", "));
+    if db.has_table("alembic_version").await? && takeover::left(&db).await?.is_none() {
+        return Ok(format!("PostgreSQL, up to date. {BEAT}"));
+    }
     Ok(if config.is_postgres() { "PostgreSQL, up to date".into() } else { "SQLite, up to date".into() })
 }
 

@@ -112,9 +112,9 @@ async fn both_folders_make_the_same_tables_and_columns() {
     }
     let place = Place::new().await;
     let postgres = empty(&place).await;
-    postgres.migrate().await.unwrap();
+    postgres.migrate(None, |_| ()).await.unwrap();
     let sqlite = Db::open_sqlite(&place.data.join("beside.db")).await.unwrap();
-    sqlite.migrate().await.unwrap();
+    sqlite.migrate(None, |_| ()).await.unwrap();
     let (there, here) = (columns(&postgres).await, columns(&sqlite).await);
     assert!(there.len() > 100, "{there:?}");
     let apart: Vec<_> = there.symmetric_difference(&here).collect();
