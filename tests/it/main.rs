@@ -24,3 +24,4 @@ mod reconcile;
 mod redis;
 mod search;
 mod support;
+mod takeover;

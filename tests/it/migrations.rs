@@ -199,7 +199,7 @@ async fn the_reference_s_database_is_brought_up_to_date_and_keeps_all_that_is_it
     assert_eq!(description(&db).await, before, "--check changes nothing");
 
     let said = place.on_data(&["migrate"]).run().await;
-    assert_eq!(said.ended(0), "The database is up to date.\n");
+    assert!(said.ended(0).contains("The database is up to date.\n"), "{}", said.out);
     place.on_data(&["migrate", "--check"]).run().await.ended(0);
     let after = description(&db).await;
     let gone: Vec<_> = before.difference(&after).collect();

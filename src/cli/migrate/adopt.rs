@@ -23,7 +23,7 @@ pub async fn run(flags: &Flags, check: bool) -> anyhow::Result<ExitCode> {
     let sign = reference::sign_of_life(pool, app.clock.now()).await?;
     if check {
         for (status, n) in &open {
-            say(&format!("would take over {n} runs that are {status}"));
+            say(&format!("would take over {status}: {n}"));
         }
         if let Some(sign) = sign {
             say(&sign);
@@ -34,16 +34,12 @@ pub async fn run(flags: &Flags, check: bool) -> anyhow::Result<ExitCode> {
         bail!(sign);
     }
     let adopted = Box::pin(adopt::adopt(&app)).await?;
-    say(&format!("{} runs wait for a worker of this server.", adopted.waiting));
-    say(&format!(
-        "{} runs had been started by the existing server, where nobody follows them any more: FAILED.",
-        adopted.failed
-    ));
-    say(&format!("{} runs were to be cancelled: CANCELLED.", adopted.cancelled));
+    say(&format!("waiting for a worker of this server: {}", adopted.waiting));
+    say(&format!("started by the existing server, where nobody follows them any more, so FAILED: {}", adopted.failed));
+    say(&format!("to be cancelled, so CANCELLED: {}", adopted.cancelled));
     for (slug, n) in &adopted.left {
         say(&format!(
-            "{n} runs of {slug} stay as they are: this server has no version of it that it can run. Upload it, or use \
-             `trends-earth script import`, and run this again."
+            "left as they are, since this server has no version of {slug} that it can run: {n}. Publish it here and run this again."
         ));
     }
     if adopted.waiting > 0 {

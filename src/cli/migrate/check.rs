@@ -43,10 +43,9 @@ async fn existing(db: &Db, pool: &sqlx::PgPool, pending: bool, accepted: Option<
     if pending {
         let (plan, there) = (Blueprint::learn(&mut own).await?, Schema::read(&mut own).await?);
         additions(&plan, &there);
-        if revision != Revision::None || !db.has_table("_sqlx_migrations").await? {
-            if let Err(error) = revision.judge(&plan, &there, accepted) {
-                say(&format!("It would be refused. {error}"));
-            }
+        let foreign = revision != Revision::None || !db.has_table("_sqlx_migrations").await?;
+        if foreign && let Err(error) = revision.judge(&plan, &there, accepted) {
+            say(&format!("It would be refused. {error}"));
         }
     }
     drop(own);

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use anyhow::Context;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, migrate::Migrator};
 
 /// The first migration makes what the existing server has; all others make what is ours.
@@ -47,13 +48,15 @@ pub struct Blueprint {
 
 impl Blueprint {
     /// Learns it. Only the catalogues are written, and nothing of that stays.
-    pub async fn learn(own: &mut PgConnection) -> sqlx::Result<Self> {
+    pub async fn learn(own: &mut PgConnection) -> anyhow::Result<Self> {
         let mut tx = own.begin().await?;
         let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut *tx).await?;
         let schema = format!("te_blueprint_{pid}");
         let make =
             format!("CREATE SCHEMA {schema}; SET LOCAL search_path = {schema}; SET LOCAL client_min_messages = error");
-        sqlx::raw_sql(AssertSqlSafe(make)).execute(&mut *tx).await?;
+        sqlx::raw_sql(AssertSqlSafe(make)).execute(&mut *tx).await.context(
+            "The account of DATABASE_URL must own the database: a schema is made in it, and taken back, to see what is missing",
+        )?;
         let mut theirs = Schema::default();
         for step in migrations().iter() {
             sqlx::raw_sql(step.sql.clone()).execute(&mut *tx).await?;

@@ -55,25 +55,25 @@ pub async fn obstacles(pool: &PgPool, now: Time) -> sqlx::Result<Vec<String>> {
         (
             "SELECT count(*) FROM execution e JOIN execution_run r ON r.execution_id = e.id
              WHERE e.status IN ('PENDING', 'READY', 'SUBMITTED', 'RUNNING', 'CANCELLING')",
-            "runs of this server have not ended; wait for them, or cancel them.",
+            "runs of this server that have not ended; wait for them, or cancel them",
         ),
         (
             r#"SELECT count(*) FROM "user" WHERE password LIKE '$argon2%'"#,
-            "accounts have passwords in a form that the existing server cannot read; its people could not sign in.",
+            "accounts whose passwords have a form that the existing server cannot read",
         ),
         (
             "SELECT count(*) FROM service_client WHERE client_secret_hash LIKE '$argon2%' AND NOT revoked",
-            "service clients have secrets in a form that the existing server cannot read; revoke them first.",
+            "service clients whose secrets have a form that the existing server cannot read; revoke them",
         ),
         (
             "SELECT count(*) FROM execution_run WHERE results_key IS NOT NULL",
-            "executions have results that lie beside the database, where the existing server does not look.",
+            "executions whose results lie beside the database, where the existing server does not look",
         ),
     ];
     for (count, sentence) in facts {
         let n: i64 = sqlx::query_scalar(count).fetch_one(pool).await?;
         if n > 0 {
-            obstacles.push(format!("{n} {sentence}"));
+            obstacles.push(format!("There are {sentence} ({n})."));
         }
     }
     Ok(obstacles)
