@@ -1,22 +1,6 @@
 -- What this server adds: indexes on the tables of 0001_reference.sql, tables of its own, nullable columns of "user", and triggers.
 -- Whatever is hung on a table of 0001 is called te_…, so it never meets a name of the other server's and can be taken away again.
 
--- Locks are held until the end of this file, and are taken in the order in which requests take them: the account comes first. Where the
--- existing server works meanwhile, the indexes are there already (store/takeover/steps.rs), and this takes a tenth of a second.
-LOCK TABLE "user" IN ACCESS EXCLUSIVE MODE;
-LOCK TABLE script, execution, execution_log, script_log IN SHARE ROW EXCLUSIVE MODE;
-
--- The order of every list of executions. Queries repeat the expression word for word, or the index is not used.
-CREATE INDEX IF NOT EXISTS te_execution_order ON execution (COALESCE(end_date, '9999-12-31') DESC, start_date DESC, id);
-CREATE INDEX IF NOT EXISTS te_execution_order_user ON execution (user_id, COALESCE(end_date, '9999-12-31') DESC, start_date DESC, id);
-CREATE INDEX IF NOT EXISTS te_execution_order_script ON execution (script_id, COALESCE(end_date, '9999-12-31') DESC, start_date DESC, id);
--- What a user has waiting or active. On SQLite a query has to repeat the condition word for word.
-CREATE INDEX IF NOT EXISTS te_execution_open ON execution (user_id, status, start_date)
-    WHERE status IN ('PENDING', 'READY', 'SUBMITTED', 'RUNNING', 'CANCELLING');
--- A page of log lines after a cursor. progress and results stand in no index: their updates stay within the page (HOT).
-CREATE INDEX IF NOT EXISTS te_execution_log_cursor ON execution_log (execution_id, id);
-CREATE INDEX IF NOT EXISTS te_script_log_cursor ON script_log (script_id, id);
-
 -- A process that takes jobs. A row outlives its process until it is swept, so that leases of an older boot can be recognised.
 CREATE TABLE worker (
     id uuid NOT NULL PRIMARY KEY,
@@ -55,6 +39,22 @@ CREATE INDEX job_lease_idx ON job (lease_until) WHERE state = 'running';
 CREATE INDEX job_worker_id_idx ON job (worker_id) WHERE state = 'running';
 CREATE INDEX job_subject_id_idx ON job (subject_id, kind);
 CREATE INDEX job_finished_at_idx ON job (finished_at) WHERE finished_at IS NOT NULL;
+
+-- Locks are held until the end of this file, and are taken in the order in which requests take them: the account comes first. They hold
+-- up who writes, not who reads. Where the existing server works meanwhile, the indexes are there already (store/takeover/steps.rs), and
+-- this takes a tenth of a second.
+LOCK TABLE "user", script, execution, execution_log, script_log IN SHARE ROW EXCLUSIVE MODE;
+
+-- The order of every list of executions. Queries repeat the expression word for word, or the index is not used.
+CREATE INDEX IF NOT EXISTS te_execution_order ON execution (COALESCE(end_date, '9999-12-31') DESC, start_date DESC, id);
+CREATE INDEX IF NOT EXISTS te_execution_order_user ON execution (user_id, COALESCE(end_date, '9999-12-31') DESC, start_date DESC, id);
+CREATE INDEX IF NOT EXISTS te_execution_order_script ON execution (script_id, COALESCE(end_date, '9999-12-31') DESC, start_date DESC, id);
+-- What a user has waiting or active. On SQLite a query has to repeat the condition word for word.
+CREATE INDEX IF NOT EXISTS te_execution_open ON execution (user_id, status, start_date)
+    WHERE status IN ('PENDING', 'READY', 'SUBMITTED', 'RUNNING', 'CANCELLING');
+-- A page of log lines after a cursor. progress and results stand in no index: their updates stay within the page (HOT).
+CREATE INDEX IF NOT EXISTS te_execution_log_cursor ON execution_log (execution_id, id);
+CREATE INDEX IF NOT EXISTS te_script_log_cursor ON script_log (script_id, id);
 
 -- What an upload became: archive, environment or image, configuration with its clamped limits. Never changed once built.
 -- created_by is emptied rather than cascaded: a version goes with its script, not with the account that uploaded it.
@@ -238,12 +238,6 @@ CREATE TABLE engine_state (
     snapshot jsonb NOT NULL,
     collected_at timestamp NOT NULL
 );
-
--- Tokens issued before tokens_not_before are dead. The two flags are empty unless somebody set them.
-ALTER TABLE "user"
-    ADD COLUMN IF NOT EXISTS tokens_not_before timestamp,
-    ADD COLUMN IF NOT EXISTS is_plugin_user boolean,
-    ADD COLUMN IF NOT EXISTS is_in_mailing_list boolean;
 
 -- Audit rows only grow. An update may erase what points to a deleted person (the address, parts of detail) and nothing else.
 -- Rows may be deleted after 400 days, by the database's clock and not the server's, so that no caller can move it.
