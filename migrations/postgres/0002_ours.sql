@@ -1,4 +1,4 @@
--- What this server adds: indexes on the tables of 0001_reference.sql, tables of its own, nullable columns of "user", and triggers.
+-- What this server adds: tables of its own, and indexes and triggers on the tables of 0001_reference.sql.
 -- Whatever is hung on a table of 0001 is called te_…, so it never meets a name of the other server's and can be taken away again.
 
 -- A process that takes jobs. A row outlives its process until it is swept, so that leases of an older boot can be recognised.
@@ -40,95 +40,6 @@ CREATE INDEX job_worker_id_idx ON job (worker_id) WHERE state = 'running';
 CREATE INDEX job_subject_id_idx ON job (subject_id, kind);
 CREATE INDEX job_finished_at_idx ON job (finished_at) WHERE finished_at IS NOT NULL;
 
--- Locks are held until the end of this file, and are taken in the order in which requests take them: the account comes first. They hold
--- up who writes, not who reads. Where the existing server works meanwhile, the indexes are there already (store/takeover/steps.rs), and
--- this takes a tenth of a second.
-LOCK TABLE "user", script, execution, execution_log, script_log IN SHARE ROW EXCLUSIVE MODE;
-
--- The order of every list of executions. Queries repeat the expression word for word, or the index is not used.
-CREATE INDEX IF NOT EXISTS te_execution_order ON execution (COALESCE(end_date, '9999-12-31') DESC, start_date DESC, id);
-CREATE INDEX IF NOT EXISTS te_execution_order_user ON execution (user_id, COALESCE(end_date, '9999-12-31') DESC, start_date DESC, id);
-CREATE INDEX IF NOT EXISTS te_execution_order_script ON execution (script_id, COALESCE(end_date, '9999-12-31') DESC, start_date DESC, id);
--- What a user has waiting or active. On SQLite a query has to repeat the condition word for word.
-CREATE INDEX IF NOT EXISTS te_execution_open ON execution (user_id, status, start_date)
-    WHERE status IN ('PENDING', 'READY', 'SUBMITTED', 'RUNNING', 'CANCELLING');
--- A page of log lines after a cursor. progress and results stand in no index: their updates stay within the page (HOT).
-CREATE INDEX IF NOT EXISTS te_execution_log_cursor ON execution_log (execution_id, id);
-CREATE INDEX IF NOT EXISTS te_script_log_cursor ON script_log (script_id, id);
-
--- What an upload became: archive, environment or image, configuration with its clamped limits. Never changed once built.
--- created_by is emptied rather than cascaded: a version goes with its script, not with the account that uploaded it.
-CREATE TABLE script_version (
-    id uuid NOT NULL PRIMARY KEY,
-    script_id uuid NOT NULL REFERENCES script (id) ON DELETE CASCADE,
-    number integer NOT NULL,
-    digest text NOT NULL,
-    archive_key text NOT NULL,
-    requirements_digest text,
-    image text,
-    image_digest text,
-    config jsonb NOT NULL,
-    params_schema jsonb,
-    status varchar(20) NOT NULL,
-    build_error text,
-    created_by uuid REFERENCES "user" (id) ON DELETE SET NULL,
-    created_at timestamp NOT NULL,
-    built_at timestamp,
-    UNIQUE (script_id, number)
-);
-CREATE INDEX script_version_created_by_idx ON script_version (created_by) WHERE created_by IS NOT NULL;
-CREATE INDEX script_version_requirements_digest_idx ON script_version (requirements_digest);
-
--- An execution is ours exactly if it has a row here. Offsets change with each batch of lines and stand in no index.
--- The version and the execution that was run again may go first: their columns are emptied, the run stays.
-CREATE TABLE execution_run (
-    execution_id uuid NOT NULL PRIMARY KEY REFERENCES execution (id) ON DELETE CASCADE,
-    script_version_id uuid REFERENCES script_version (id) ON DELETE SET NULL,
-    scope text,
-    attempt integer NOT NULL DEFAULT 0,
-    waiting_since timestamp,
-    started_at timestamp,
-    deadline_at timestamp,
-    journal_offset bigint NOT NULL DEFAULT 0,
-    log_bytes bigint NOT NULL DEFAULT 0,
-    failure jsonb,
-    params_key text,
-    results_key text,
-    rerun_of uuid REFERENCES execution (id) ON DELETE SET NULL,
-    callback_url text
-) WITH (fillfactor = 80);
-CREATE INDEX execution_run_script_version_id_idx ON execution_run (script_version_id);
-CREATE INDEX execution_run_rerun_of_idx ON execution_run (rerun_of) WHERE rerun_of IS NOT NULL;
-
--- Marks that also executions of the other server can have. is_plugin_execution is empty where nobody said.
-CREATE TABLE execution_flag (
-    execution_id uuid NOT NULL PRIMARY KEY REFERENCES execution (id) ON DELETE CASCADE,
-    deleted boolean NOT NULL DEFAULT false,
-    is_plugin_execution boolean
-);
-
--- The one password of a run, as a hash in hex. expires_at is empty until the run has ended.
-CREATE TABLE execution_credential (
-    execution_id uuid NOT NULL PRIMARY KEY REFERENCES execution (id) ON DELETE CASCADE,
-    attempt integer NOT NULL,
-    secret_sha256 text NOT NULL,
-    expires_at timestamp
-);
-CREATE INDEX execution_credential_expires_at_idx ON execution_credential (expires_at) WHERE expires_at IS NOT NULL;
-
--- What status_log cannot hold of a change: who, why, and a sentence.
-CREATE TABLE execution_event (
-    id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
-    execution_id uuid NOT NULL REFERENCES execution (id) ON DELETE CASCADE,
-    at timestamp NOT NULL,
-    status_from varchar(20),
-    status_to varchar(20) NOT NULL,
-    actor text,
-    cause text NOT NULL,
-    message text
-);
-CREATE INDEX execution_event_execution_id_idx ON execution_event (execution_id, id);
-
 -- Executions per status, spread over shards; only sums over the shards mean something. '' stands for no status.
 CREATE TABLE execution_count (
     status varchar(20) NOT NULL,
@@ -136,56 +47,6 @@ CREATE TABLE execution_count (
     n bigint NOT NULL,
     PRIMARY KEY (status, shard)
 ) WITH (fillfactor = 50);
-
--- Runs that ended on a day, for statistics that must not scan executions. seconds is the sum of their durations.
-CREATE TABLE execution_daily (
-    day date NOT NULL,
-    script_id uuid NOT NULL REFERENCES script (id) ON DELETE CASCADE,
-    user_id uuid NOT NULL REFERENCES "user" (id) ON DELETE CASCADE,
-    status varchar(20) NOT NULL,
-    n bigint NOT NULL,
-    seconds double precision NOT NULL,
-    PRIMARY KEY (day, script_id, user_id, status)
-);
-CREATE INDEX execution_daily_script_id_idx ON execution_daily (script_id, day);
-CREATE INDEX execution_daily_user_id_idx ON execution_daily (user_id, day);
-
--- The first submit under a key owns it. The execution may be inserted after its key: the check waits for the commit.
-CREATE TABLE idempotency_key (
-    user_id uuid NOT NULL REFERENCES "user" (id) ON DELETE CASCADE,
-    key text NOT NULL,
-    fingerprint text NOT NULL,
-    execution_id uuid NOT NULL REFERENCES execution (id) ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED,
-    created_at timestamp NOT NULL,
-    PRIMARY KEY (user_id, key)
-);
-CREATE INDEX idempotency_key_execution_id_idx ON idempotency_key (execution_id);
-CREATE INDEX idempotency_key_created_at_idx ON idempotency_key (created_at);
-
--- Calls to the addresses that callers gave. The id is sent along; next_at is empty when nothing is left to do.
-CREATE TABLE webhook_delivery (
-    id uuid NOT NULL PRIMARY KEY,
-    execution_id uuid NOT NULL REFERENCES execution (id) ON DELETE CASCADE,
-    event text NOT NULL,
-    url text NOT NULL,
-    attempts integer NOT NULL DEFAULT 0,
-    next_at timestamp,
-    delivered_at timestamp,
-    last_status integer
-);
-CREATE INDEX webhook_delivery_execution_id_idx ON webhook_delivery (execution_id);
-CREATE INDEX webhook_delivery_next_at_idx ON webhook_delivery (next_at) WHERE next_at IS NOT NULL;
-
--- Secrets that an administrator granted to a script, encrypted. A grant outlives the account that gave it.
-CREATE TABLE script_secret (
-    script_id uuid NOT NULL REFERENCES script (id) ON DELETE CASCADE,
-    name text NOT NULL,
-    ciphertext text NOT NULL,
-    granted_by uuid REFERENCES "user" (id) ON DELETE SET NULL,
-    created_at timestamp NOT NULL,
-    PRIMARY KEY (script_id, name)
-);
-CREATE INDEX script_secret_granted_by_idx ON script_secret (granted_by) WHERE granted_by IS NOT NULL;
 
 -- Mails, written in the transaction that they tell of and sent later. One mail for each event of a subject (a row of any table,
 -- hence no foreign key), however often it is tried. next_at is empty when the mail is sent or given up.
@@ -286,6 +147,146 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
+
+-- What hangs on tables of 0001 comes last: locks are held until the end of this file. They are taken in the order in which requests
+-- take them, the account first, and hold up who writes, not who reads. Where the existing server works meanwhile, the indexes are
+-- there already (store/takeover/steps.rs), and this takes less than a tenth of a second.
+LOCK TABLE "user", script, execution, execution_log, script_log IN SHARE ROW EXCLUSIVE MODE;
+
+-- The order of every list of executions. Queries repeat the expression word for word, or the index is not used.
+CREATE INDEX IF NOT EXISTS te_execution_order ON execution (COALESCE(end_date, '9999-12-31') DESC, start_date DESC, id);
+CREATE INDEX IF NOT EXISTS te_execution_order_user ON execution (user_id, COALESCE(end_date, '9999-12-31') DESC, start_date DESC, id);
+CREATE INDEX IF NOT EXISTS te_execution_order_script ON execution (script_id, COALESCE(end_date, '9999-12-31') DESC, start_date DESC, id);
+-- What a user has waiting or active. On SQLite a query has to repeat the condition word for word.
+CREATE INDEX IF NOT EXISTS te_execution_open ON execution (user_id, status, start_date)
+    WHERE status IN ('PENDING', 'READY', 'SUBMITTED', 'RUNNING', 'CANCELLING');
+-- A page of log lines after a cursor. progress and results stand in no index: their updates stay within the page (HOT).
+CREATE INDEX IF NOT EXISTS te_execution_log_cursor ON execution_log (execution_id, id);
+CREATE INDEX IF NOT EXISTS te_script_log_cursor ON script_log (script_id, id);
+
+-- What an upload became: archive, environment or image, configuration with its clamped limits. Never changed once built.
+-- created_by is emptied rather than cascaded: a version goes with its script, not with the account that uploaded it.
+CREATE TABLE script_version (
+    id uuid NOT NULL PRIMARY KEY,
+    script_id uuid NOT NULL REFERENCES script (id) ON DELETE CASCADE,
+    number integer NOT NULL,
+    digest text NOT NULL,
+    archive_key text NOT NULL,
+    requirements_digest text,
+    image text,
+    image_digest text,
+    config jsonb NOT NULL,
+    params_schema jsonb,
+    status varchar(20) NOT NULL,
+    build_error text,
+    created_by uuid REFERENCES "user" (id) ON DELETE SET NULL,
+    created_at timestamp NOT NULL,
+    built_at timestamp,
+    UNIQUE (script_id, number)
+);
+CREATE INDEX script_version_created_by_idx ON script_version (created_by) WHERE created_by IS NOT NULL;
+CREATE INDEX script_version_requirements_digest_idx ON script_version (requirements_digest);
+
+-- An execution is ours exactly if it has a row here. Offsets change with each batch of lines and stand in no index.
+-- The version and the execution that was run again may go first: their columns are emptied, the run stays.
+CREATE TABLE execution_run (
+    execution_id uuid NOT NULL PRIMARY KEY REFERENCES execution (id) ON DELETE CASCADE,
+    script_version_id uuid REFERENCES script_version (id) ON DELETE SET NULL,
+    scope text,
+    attempt integer NOT NULL DEFAULT 0,
+    waiting_since timestamp,
+    started_at timestamp,
+    deadline_at timestamp,
+    journal_offset bigint NOT NULL DEFAULT 0,
+    log_bytes bigint NOT NULL DEFAULT 0,
+    failure jsonb,
+    params_key text,
+    results_key text,
+    rerun_of uuid REFERENCES execution (id) ON DELETE SET NULL,
+    callback_url text
+) WITH (fillfactor = 80);
+CREATE INDEX execution_run_script_version_id_idx ON execution_run (script_version_id);
+CREATE INDEX execution_run_rerun_of_idx ON execution_run (rerun_of) WHERE rerun_of IS NOT NULL;
+
+-- Marks that also executions of the other server can have. is_plugin_execution is empty where nobody said.
+CREATE TABLE execution_flag (
+    execution_id uuid NOT NULL PRIMARY KEY REFERENCES execution (id) ON DELETE CASCADE,
+    deleted boolean NOT NULL DEFAULT false,
+    is_plugin_execution boolean
+);
+
+-- The one password of a run, as a hash in hex. expires_at is empty until the run has ended.
+CREATE TABLE execution_credential (
+    execution_id uuid NOT NULL PRIMARY KEY REFERENCES execution (id) ON DELETE CASCADE,
+    attempt integer NOT NULL,
+    secret_sha256 text NOT NULL,
+    expires_at timestamp
+);
+CREATE INDEX execution_credential_expires_at_idx ON execution_credential (expires_at) WHERE expires_at IS NOT NULL;
+
+-- What status_log cannot hold of a change: who, why, and a sentence.
+CREATE TABLE execution_event (
+    id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+    execution_id uuid NOT NULL REFERENCES execution (id) ON DELETE CASCADE,
+    at timestamp NOT NULL,
+    status_from varchar(20),
+    status_to varchar(20) NOT NULL,
+    actor text,
+    cause text NOT NULL,
+    message text
+);
+CREATE INDEX execution_event_execution_id_idx ON execution_event (execution_id, id);
+
+-- Runs that ended on a day, for statistics that must not scan executions. seconds is the sum of their durations.
+CREATE TABLE execution_daily (
+    day date NOT NULL,
+    script_id uuid NOT NULL REFERENCES script (id) ON DELETE CASCADE,
+    user_id uuid NOT NULL REFERENCES "user" (id) ON DELETE CASCADE,
+    status varchar(20) NOT NULL,
+    n bigint NOT NULL,
+    seconds double precision NOT NULL,
+    PRIMARY KEY (day, script_id, user_id, status)
+);
+CREATE INDEX execution_daily_script_id_idx ON execution_daily (script_id, day);
+CREATE INDEX execution_daily_user_id_idx ON execution_daily (user_id, day);
+
+-- The first submit under a key owns it. The execution may be inserted after its key: the check waits for the commit.
+CREATE TABLE idempotency_key (
+    user_id uuid NOT NULL REFERENCES "user" (id) ON DELETE CASCADE,
+    key text NOT NULL,
+    fingerprint text NOT NULL,
+    execution_id uuid NOT NULL REFERENCES execution (id) ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED,
+    created_at timestamp NOT NULL,
+    PRIMARY KEY (user_id, key)
+);
+CREATE INDEX idempotency_key_execution_id_idx ON idempotency_key (execution_id);
+CREATE INDEX idempotency_key_created_at_idx ON idempotency_key (created_at);
+
+-- Calls to the addresses that callers gave. The id is sent along; next_at is empty when nothing is left to do.
+CREATE TABLE webhook_delivery (
+    id uuid NOT NULL PRIMARY KEY,
+    execution_id uuid NOT NULL REFERENCES execution (id) ON DELETE CASCADE,
+    event text NOT NULL,
+    url text NOT NULL,
+    attempts integer NOT NULL DEFAULT 0,
+    next_at timestamp,
+    delivered_at timestamp,
+    last_status integer
+);
+CREATE INDEX webhook_delivery_execution_id_idx ON webhook_delivery (execution_id);
+CREATE INDEX webhook_delivery_next_at_idx ON webhook_delivery (next_at) WHERE next_at IS NOT NULL;
+
+-- Secrets that an administrator granted to a script, encrypted. A grant outlives the account that gave it.
+CREATE TABLE script_secret (
+    script_id uuid NOT NULL REFERENCES script (id) ON DELETE CASCADE,
+    name text NOT NULL,
+    ciphertext text NOT NULL,
+    granted_by uuid REFERENCES "user" (id) ON DELETE SET NULL,
+    created_at timestamp NOT NULL,
+    PRIMARY KEY (script_id, name)
+);
+CREATE INDEX script_secret_granted_by_idx ON script_secret (granted_by) WHERE granted_by IS NOT NULL;
+
 CREATE TRIGGER te_execution_count AFTER INSERT OR DELETE ON execution
     FOR EACH ROW EXECUTE FUNCTION te_execution_count();
 CREATE TRIGGER te_execution_count_status AFTER UPDATE OF status ON execution
