@@ -28,7 +28,7 @@ use crate::{
     objects::Objects,
     pulse::Pulse,
     redis::Redis,
-    store::{Db, Id, db},
+    store::{Db, Id, db, takeover},
 };
 
 #[derive(Clone)]
@@ -158,7 +158,7 @@ impl App {
         anyhow::ensure!(!secret.expose_secret().is_empty(), "the signing key is empty");
         let coexists = match config.coexist {
             Some(said) => said,
-            None => db.has_table("alembic_version").await?,
+            None => db.has_table("alembic_version").await? && takeover::left(&db).await?.is_none(),
         };
         let form = config.password_hash.unwrap_or(if coexists { Form::Werkzeug } else { Form::Argon2id });
         let objects = Objects::local(&data.path.join("objects"))?.keeping(config.rehearse);

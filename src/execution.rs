@@ -1,5 +1,6 @@
 //! What is more than one table: the life of an execution, from submit to its end.
 
+pub mod adopt;
 pub mod cancel;
 pub mod dispatch;
 pub mod failure;

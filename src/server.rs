@@ -155,7 +155,7 @@ pub async fn open_database(config: &Config, data: &DataDir, migrate: bool) -> an
         "The database is not up to date; run `trends-earth migrate` first. Pending: {}",
         pending.join(", ")
     );
-    db.migrate().await?;
+    db.migrate(None, |word| tracing::info!("{word}")).await?;
     Ok(db)
 }
 

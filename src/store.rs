@@ -31,6 +31,7 @@ pub mod service_clients;
 pub mod status_hourly;
 pub mod status_log;
 pub mod sweep;
+pub mod takeover;
 pub mod unknown_logins;
 pub mod user_clients;
 pub mod users;

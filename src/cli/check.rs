@@ -4,7 +4,7 @@ use std::{process::ExitCode, time::Duration};
 
 use secrecy::ExposeSecret;
 
-use super::say;
+use super::{migrate::BEAT, say};
 use crate::{
     app::DataDir,
     config::{Config, Flags},
@@ -12,7 +12,7 @@ use crate::{
     fernet::Fernet,
     mail,
     objects::Objects,
-    store::{self, Db},
+    store::{self, Db, takeover},
 };
 
 #[derive(Debug, clap::Args)]
@@ -43,12 +43,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let kind = if config.is_postgres() { "PostgreSQL" } else { "SQLite" };
             line(true, "database", &format!("{kind}, up to date"));
             good &= told("credentials", credentials(&config, &db).await);
-            if config.coexist != Some(false) && matches!(db.has_table("alembic_version").await, Ok(true)) {
-                line(
-                    true,
-                    "existing server",
-                    "it may go on beside this one, but for its celery beat, which would end runs of ours",
-                );
+            let is_theirs = db.has_table("alembic_version").await? && takeover::left(&db).await?.is_none();
+            if is_theirs && config.coexist != Some(false) {
+                line(true, "existing server", BEAT);
             }
         }
     }

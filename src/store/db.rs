@@ -12,6 +12,11 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
 };
 
+use super::takeover::{
+    blueprint,
+    steps::{self, Tell},
+};
+
 /// A point in time, naive UTC with microseconds, as columns and wire have it.
 pub type Time = chrono::NaiveDateTime;
 
@@ -236,26 +241,20 @@ impl Db {
         Ok(table.is_some())
     }
 
-    /// Brings the schema up to date; safe when several nodes start at once (the migrator takes a lock).
-    pub async fn migrate(&self) -> anyhow::Result<()> {
+    /// Brings the schema up to date; safe when several nodes start at once. `accepted` is a revision of the existing server that
+    /// somebody accepts although it is not known.
+    pub async fn migrate(&self, accepted: Option<&str>, tell: Tell) -> anyhow::Result<()> {
         match self {
-            Db::Sqlite { write, .. } => sqlx::migrate!("migrations/sqlite").run(write).await?,
-            Db::Postgres(pool) => {
-                // An index over a large table takes longer than any request may; a second node waits for the lock as long.
-                let mut own = pool.acquire().await?.detach();
-                sqlx::query("SET statement_timeout = 0").execute(&mut own).await?;
-                sqlx::migrate!("migrations/postgres").run(&mut own).await?;
-                own.close().await?;
-            }
+            Db::Sqlite { write, .. } => Ok(sqlx::migrate!("migrations/sqlite").run(write).await?),
+            Db::Postgres(pool) => steps::run(self, pool, accepted, tell).await,
         }
-        Ok(())
     }
 
     /// The migrations that are still to be applied, by name; an error if the schema is newer than this program.
     pub async fn pending(&self) -> anyhow::Result<Vec<String>> {
         let migrator = match self {
             Db::Sqlite { .. } => sqlx::migrate!("migrations/sqlite"),
-            Db::Postgres(_) => sqlx::migrate!("migrations/postgres"),
+            Db::Postgres(_) => blueprint::migrations(),
         };
         let table: Option<i64> = match self {
             Db::Sqlite { read, .. } => {

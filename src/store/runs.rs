@@ -66,6 +66,51 @@ pub async fn insert(tx: &mut Tx, new: &NewRun<'_>) -> sqlx::Result<()> {
     .map(drop))
 }
 
+/// A run of the existing server that has not ended.
+#[derive(Debug, sqlx::FromRow)]
+pub struct Foreign {
+    pub execution: Id,
+    pub status: Status,
+    pub script: Option<Id>,
+    /// For sentences: the script's slug.
+    pub slug: Option<String>,
+}
+
+/// Runs of the existing server that have not ended, by id, after the given one.
+pub async fn foreign(db: &Db, after: Id, limit: i64) -> sqlx::Result<Vec<Foreign>> {
+    reading!(db, |on| {
+        sqlx::query_as(
+        "SELECT e.id AS execution, e.status, s.id AS script, s.slug FROM execution e LEFT JOIN script s ON s.id = e.script_id
+         WHERE e.status IN ('PENDING', 'READY', 'SUBMITTED', 'RUNNING', 'CANCELLING') AND e.id > $1
+             AND NOT EXISTS (SELECT 1 FROM execution_run r WHERE r.execution_id = e.id)
+         ORDER BY e.id LIMIT $2"
+    )
+    .bind(after)
+    .bind(limit)
+    .fetch_all(on)
+    .await
+    })
+}
+
+/// Makes a run of the existing server ours; false if it is already. Since when it waits moves here: its own server must not find it.
+pub async fn take_over(tx: &mut Tx, execution: Id, version: Option<Id>) -> sqlx::Result<bool> {
+    let taken = within!(tx, |on| sqlx::query(
+        "INSERT INTO execution_run (execution_id, script_version_id, waiting_since)
+         SELECT id, $2, queued_at FROM execution WHERE id = $1 ON CONFLICT (execution_id) DO NOTHING"
+    )
+    .bind(execution)
+    .bind(version)
+    .execute(on)
+    .await
+    .map(|done| done.rows_affected() == 1))?;
+    within!(tx, |on| sqlx::query("UPDATE execution SET queued_at = NULL WHERE id = $1 AND queued_at IS NOT NULL")
+        .bind(execution)
+        .execute(on)
+        .await
+        .map(drop))?;
+    Ok(taken)
+}
+
 pub async fn find(db: &Db, execution: Id) -> sqlx::Result<Option<ExecutionRun>> {
     reading!(db, |on| sqlx::query_as(COLUMNS).bind(execution).fetch_optional(on).await)
 }

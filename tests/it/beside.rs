@@ -56,7 +56,7 @@ async fn check_says_what_of_the_existing_server_must_not_go_on() {
     let place = Place::new().await;
     place.load(&options.load.unwrap());
     place.on_data(&["migrate"]).run().await.ended(0);
-    let line = "ok    existing server: it may go on beside this one, but for its celery beat";
+    let line = "ok    existing server: The `celery beat` of the existing server must be stopped";
     // Without an interpreter the sandbox is not tried.
     let check = || place.on_data(&["check"]).env("TE_PYTHON", "/none");
     let said = check().run().await.out;

@@ -27,3 +27,4 @@ mod redis;
 mod rehearsal;
 mod search;
 mod support;
+mod takeover;
