@@ -18,7 +18,7 @@ pub struct Queue {
     /// Waiting runs that come before it, at most 1,000.
     pub ahead: i64,
     pub position: i64,
-    /// user_limit, no_capacity or engine_unreachable.
+    /// user_limit, no_capacity, maintenance or engine_unreachable.
     pub reason: &'static str,
     pub message: String,
     pub waiting_since: Option<chrono::NaiveDateTime>,
@@ -36,15 +36,17 @@ pub async fn explain(
     let positions = store::jobs::positions(&app.db, &ids, app.config.max_runs_per_user).await?;
     let since = crate::clock::before(app.clock.now(), app.config.lease_s);
     let has_worker = store::workers::any_since(&app.db, since).await?;
+    let rests = store::maintenance::get(&app.db).await?.is_some();
     Ok(positions
         .into_iter()
-        .map(|p| (p.execution, of(&p, waiting.get(&p.execution).copied().flatten(), has_worker)))
+        .map(|p| (p.execution, of(&p, waiting.get(&p.execution).copied().flatten(), has_worker, rests)))
         .collect())
 }
 
-fn of(place: &Position, waiting_since: Option<chrono::NaiveDateTime>, has_worker: bool) -> Queue {
+fn of(place: &Position, waiting_since: Option<chrono::NaiveDateTime>, has_worker: bool, rests: bool) -> Queue {
     let Position { active, own, .. } = *place;
     let (reason, message) = match place.slots {
+        _ if rests => ("maintenance", "The system is being maintained; the run starts when that has ended.".to_owned()),
         _ if !has_worker => {
             ("engine_unreachable", "No worker is there at present; the run starts when one is back.".to_owned())
         }

@@ -2,7 +2,9 @@
 //! The unit outlives this process; whoever holds the job next goes on where the journal's offset stands.
 
 use std::{
-    path::Path,
+    collections::BTreeMap,
+    io::Write,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -16,6 +18,7 @@ use super::{
 };
 use crate::{
     build,
+    build::requirements::Requirements,
     engine::{Build, End, Entry, Exit, Limits, NEEDS_SOURCES, News, Run, Unit, Word, grouped},
     execution::{
         dispatch::{self, actor},
@@ -23,10 +26,15 @@ use crate::{
         log,
         report::{self, By, Report},
         results,
+        secrets::{self, Mask},
         status::Status,
     },
     json::mend,
-    store::{self, Time, Tx, executions::Parts, jobs::Job, logs::Line, runs::ExecutionRun, script_versions::Version},
+    objects,
+    store::{
+        self, Id, Time, Tx, executions::Parts, jobs::Job, logs::Line, runs::ExecutionRun, script_secrets::Sealed,
+        script_versions::Version,
+    },
 };
 
 /// Characters of one log line.
@@ -38,6 +46,10 @@ struct Memory {
     /// Class and sentence of the failure that the runner reported.
     #[serde(default)]
     failed: Option<(String, String)>,
+    /// What the run was given of its script's secrets, sealed: its words are kept free of them to their end, whatever is
+    /// granted later.
+    #[serde(default)]
+    secrets: Vec<Sealed>,
 }
 
 /// The state of the one who follows a unit.
@@ -58,6 +70,8 @@ struct Follower<'a> {
     stopping: Option<Instant>,
     /// What the unit has printed, as far as it is kept.
     output: Kept,
+    /// What must not be read in its words.
+    mask: Mask,
 }
 
 /// How long a unit may take to end once it was asked to, or after its time: then its execution ends without it.
@@ -150,9 +164,11 @@ impl<'a> Follower<'a> {
             Some(version) => store::script_versions::get(&worker.app.db, version).await?,
             None => None,
         };
+        let memory: Memory = serde_json::from_str(job.payload.0.get()).unwrap_or_default();
+        let script = version.as_ref().map(|version| version.script_id);
+        let given = script.map(|script| secrets::open(&worker.app, script, &memory.secrets)).transpose()?;
         let configuration = version.map(|v| build::stored(&v.config)).transpose()?.unwrap_or_default();
         let limits = configuration.limits(&build::caps(&worker.app.config));
-        let memory = serde_json::from_str(job.payload.0.get()).unwrap_or_default();
         let retries = i32::try_from(configuration.retry.unwrap_or(0)).unwrap_or(0);
         Ok(Some(Follower {
             worker,
@@ -166,6 +182,7 @@ impl<'a> Follower<'a> {
             stopping: None,
             followed: Instant::now(),
             output: Kept::nothing(),
+            mask: Mask::of(given.unwrap_or_default().values()),
         }))
     }
 
@@ -187,16 +204,28 @@ impl<'a> Follower<'a> {
             None => None,
         };
         let version = version.ok_or_else(|| anyhow::anyhow!("the version of execution {id} is gone"))?;
-        let script = build::unpacked(&self.worker.data.path, &app.objects, &version).await?;
+        let Some(script) = self.fetch(&version).await? else { return Ok(None) };
         let execution = store::executions::find(&app.db, id, Parts { params: true, ..Parts::FEW }).await?;
         let params =
             execution.and_then(|e| e.params).ok_or_else(|| anyhow::anyhow!("execution {id} has no parameters"))?;
         let configuration = build::stored(&version.config)?;
         let mut environment = version.requirements_digest.clone();
-        if environment.as_ref().is_some_and(|name| !self.worker.engine.has(name)) {
+        let is_missing = match &environment {
+            Some(name) => !self.worker.engine.has(name),
+            // A version that the existing server has built may never have been built here.
+            None => needs_packages(&script).await?,
+        };
+        if is_missing {
             let Some(built) = self.build_here(&version, &script).await? else { return Ok(None) };
+            store::script_versions::note_environment(&app.db, version.id, &built).await?;
             environment = Some(built);
         }
+        let app = &self.worker.app;
+        if app.coexists && app.objects.are_remote() {
+            // Where the existing server would have put them.
+            app.objects.put(&objects::params_of(id), gzip(params.0.get())?.into()).await?;
+        }
+        let Some(secrets) = self.give(version.script_id).await? else { return Ok(None) };
         Ok(Some(Run {
             execution: id,
             attempt,
@@ -205,8 +234,43 @@ impl<'a> Follower<'a> {
             params: params.0.get().to_owned(),
             limits: self.limits.clone(),
             uses_gee: configuration.uses_gee,
+            secrets,
             credential,
         }))
+    }
+
+    /// The folder with the files of a version. They may be far away, so the lease is renewed meanwhile. `None` if the job was
+    /// lost, or the run is to end.
+    async fn fetch(&mut self, version: &Version) -> anyhow::Result<Option<PathBuf>> {
+        let worker = self.worker;
+        let mut unpacked = Box::pin(build::unpacked(&worker.data.path, &worker.app.objects, version));
+        let mut beat = tokio::time::interval(Duration::from_secs(worker.app.config.heartbeat_s));
+        loop {
+            tokio::select! {
+                biased;
+                () = worker.app.stop.cancelled() => return Ok(None),
+                _ = beat.tick() => if !self.beat().await? || self.stopping.is_some() { return Ok(None) },
+                folder = &mut unpacked => return folder.map(Some),
+            }
+        }
+    }
+
+    /// What is granted to the script, for this run. It is remembered first. `None` if the job was lost.
+    async fn give(&mut self, script: Id) -> anyhow::Result<Option<BTreeMap<String, SecretString>>> {
+        let app = &self.worker.app;
+        let sealed = store::script_secrets::sealed(&app.db, script).await?;
+        let given = secrets::open(app, script, &sealed)?;
+        self.mask = Mask::of(given.values());
+        if self.memory.secrets != sealed {
+            self.memory.secrets = sealed;
+            let mut tx = app.db.begin().await?;
+            if !store::jobs::hold(&mut tx, self.job, self.worker.lease_until()).await? {
+                return Ok(None);
+            }
+            self.remember(&mut tx).await?;
+            tx.commit().await?;
+        }
+        Ok(Some(given))
     }
 
     /// Builds the environment of a version that another machine has built. `None` if the job was lost meanwhile, or the
@@ -279,7 +343,21 @@ impl<'a> Follower<'a> {
                 }
                 Ok(None) => return Ok(Next::Nothing),
                 Err(error) if error.is::<sqlx::Error>() && !self.lease.has_passed() => pause.after(&error).await,
-                Err(error) => return self.give_up(error, "The files of the script are not there any more.").await,
+                // What lies far away is asked for again; each try renews the lease.
+                Err(error) if error.is::<object_store::Error>() && !pause.is_hopeless() && !self.lease.has_passed() => {
+                    pause.after(&error).await;
+                }
+                Err(error) => {
+                    let sentence = match error.downcast_ref::<secrets::Unreadable>() {
+                        Some(unreadable) => unreadable.to_string(),
+                        None if error.is::<build::Gone>() => "The files of the script are not there any more.".into(),
+                        None if error.is::<object_store::Error>() => {
+                            "The files of the script cannot be fetched.".into()
+                        }
+                        None => "The run could not be made ready on this machine.".into(),
+                    };
+                    return self.give_up(error, &sentence).await;
+                }
             }
         };
         if self.lease.has_passed() {
@@ -316,7 +394,7 @@ impl<'a> Follower<'a> {
         let (attempt, credential) = dispatch::attempt(&mut tx, id, scope, now).await?;
         let text = format!("The run was lost with its machine or process; attempt {attempt} begins.");
         store::logs::insert(&mut tx, id, &[Line { level: "WARNING".into(), text, at: now }]).await?;
-        self.memory = Memory::default();
+        self.memory = Memory { secrets: std::mem::take(&mut self.memory.secrets), ..Memory::default() };
         self.remember(&mut tx).await?;
         tx.commit().await?;
         self.run.attempt = attempt;
@@ -341,7 +419,7 @@ impl<'a> Follower<'a> {
                     if let Some(report) = self.overdue() {
                         return self.finish(report, "timed_out").await;
                     }
-                    self.output.look(self.worker, self.job.subject_id).await;
+                    self.output.look(self.worker, self.job.subject_id, &self.mask).await;
                 }
                 news = self.worker.engine.follow(self.unit(), offset) => match self.hear(news).await {
                     Ok(Some(next)) => return Ok(next),
@@ -423,13 +501,21 @@ impl<'a> Follower<'a> {
         if self.lease.has_passed() {
             return Ok(Some(Next::Nothing));
         }
+        let mut entries = news.entries;
+        entries.iter_mut().for_each(|entry| self.mask.hide_in(entry));
         // Before the transaction: a result may be large, and nobody else can write meanwhile.
         let end = match news.end {
-            Some(End { exit: Some(exit), result }) => Some(Some(self.judge(&exit, result.as_deref()).await?)),
+            Some(End { exit: Some(mut exit), result }) => {
+                exit.error = exit.error.map(|error| self.mask.hide(error));
+                Some(Some(self.judge(&exit, result.as_deref()).await?))
+            }
             Some(End { exit: None, .. }) => Some(None),
             None => None,
         };
-        let printed = if end.is_some() { keep_output::printed(self.worker, self.job.subject_id).await } else { None };
+        let printed = match end {
+            Some(_) => keep_output::printed(self.worker, self.job.subject_id, &self.mask).await,
+            None => None,
+        };
         let app = &self.worker.app;
         let now = app.clock.now();
         let mut tx = app.db.begin().await?;
@@ -442,7 +528,7 @@ impl<'a> Follower<'a> {
             self.worker.engine.stop(self.unit()).await?;
             return Ok(Some(Next::Nothing));
         }
-        self.store(&mut tx, news.entries, news.offset, now).await?;
+        self.store(&mut tx, entries, news.offset, now).await?;
         if let Some(text) = printed {
             store::execution_output::put(&mut tx, self.job.subject_id, &text, now).await?;
         }
@@ -551,7 +637,7 @@ impl<'a> Follower<'a> {
     }
 
     async fn finish(&mut self, report: Report, cause: &'static str) -> anyhow::Result<Next> {
-        let printed = keep_output::printed(self.worker, self.job.subject_id).await;
+        let printed = keep_output::printed(self.worker, self.job.subject_id, &self.mask).await;
         let app = &self.worker.app;
         let now = app.clock.now();
         let mut tx = app.db.begin().await?;
@@ -567,6 +653,18 @@ impl<'a> Follower<'a> {
         app.wake();
         Ok(Next::Nothing)
     }
+}
+
+/// Whether a script names packages that it needs.
+async fn needs_packages(script: &Path) -> anyhow::Result<bool> {
+    let text = tokio::fs::read_to_string(script.join("requirements.txt")).await.unwrap_or_default();
+    Ok(!Requirements::parse(&text)?.is_empty())
+}
+
+fn gzip(text: &str) -> std::io::Result<Vec<u8>> {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    packed.write_all(text.as_bytes())?;
+    packed.finish()
 }
 
 fn failed(failure: Failure) -> Report {
