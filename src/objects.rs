@@ -25,9 +25,9 @@ use crate::{
 
 /// How long a connection to S3 may take to be made, and how long it may be silent.
 const CONNECT: Duration = Duration::from_secs(5);
-const SILENCE: Duration = Duration::from_secs(20);
-/// How long one request may last, and how long it is tried again in all.
-const REQUEST: Duration = Duration::from_secs(120);
+const SILENCE: Duration = Duration::from_secs(30);
+/// How long one request may last, which is as long as the client of a download takes; and how long it is tried again in all.
+const REQUEST: Duration = Duration::from_mins(15);
 const TRIED: Duration = Duration::from_secs(20);
 
 /// Where objects are kept.
