@@ -1,12 +1,12 @@
 //! Objects in S3, against a real server of it: our keys and those of the existing server, and what happens when they are gone or
 //! cannot be reached.
 
-use std::{io::Read, path::Path, process::Output};
+use std::{io::Read, path::Path, process::Output, sync::atomic::Ordering};
 
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{Options, Package, PackageIndex, S3, Server, program, until, wheel};
+use crate::support::{Options, Package, PackageIndex, S3, Server, program, role_of_the_machine, until, wheel};
 
 /// `trends-earth check` with the settings of a server.
 fn check(server: &Server) -> Output {
@@ -101,18 +101,14 @@ async fn archives_and_parameters_lie_in_s3_where_the_existing_server_looks_too()
 #[tokio::test]
 async fn an_s3_that_is_away_for_a_while_costs_no_run_and_no_results() {
     let Some(s3) = S3::start("an_s3_that_is_away_for_a_while_costs_no_run_and_no_results").await else { return };
-    // No keys, but a web identity, as a pod of a cluster has one.
-    let token = std::env::temp_dir().join(format!("te-test-token-{}", uuid::Uuid::new_v4()));
-    std::fs::write(&token, "a token of the cluster").unwrap();
-    let options = Options::default()
-        .set("AWS_WEB_IDENTITY_TOKEN_FILE", token.display())
-        .set("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/trends-earth");
+    // No keys, but the role of the machine, whose keys end and are renewed.
+    let (metadata, asked) = role_of_the_machine().await;
+    let options = Options::default().set("AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata);
     let server = Server::with(s3.settings(options)).await;
     let (admin, ada) = (server.admin().await, server.user("ada").await);
     let main = "def run(params, logger):\n    return {'text': 'x' * params['size']}\n";
     let slug = admin.publish_built(&Package::new("Large", main)).await;
     admin.post_empty(&format!("/api/v1/script/{slug}/publish")).await.expect(200);
-    std::fs::remove_file(&token).unwrap();
 
     // A run whose files lie far away waits for them; who asks by HTTP hears so at once.
     forget(&server.folder);
@@ -144,4 +140,5 @@ async fn an_s3_that_is_away_for_a_while_costs_no_run_and_no_results() {
     admin.delete(&format!("/api/v1/script/{slug}")).await.expect(200);
     assert_eq!(s3.keys("params-of-all").await, Vec::<String>::new());
     assert_eq!(s3.keys("scripts-of-all").await, Vec::<String>::new());
+    assert!(asked.load(Ordering::Relaxed) > 1, "keys that end are asked for again");
 }

@@ -24,7 +24,7 @@ pub use processes::{keeper_of, processes_of};
 pub use program::{Place, Program, Running, Said};
 pub use random::Random;
 pub use redis::Redis;
-pub use s3::S3;
+pub use s3::{S3, role_of_the_machine};
 pub use server::{Options, Server, program};
 
 /// Waits until something holds that no event tells of.

@@ -79,9 +79,12 @@ pub async fn grant(
         return Err(Error::invalid(sentence));
     }
     let Body(body) = Body::from_request(request, &app).await?;
-    let value = body.get::<String>("value").filter(|value| !value.is_empty() && !value.contains('\0'));
-    let value =
-        value.ok_or_else(|| Error::invalid("value must be a text, without the character NUL, and not empty"))?;
+    let value = body.get::<String>("value").filter(|value| !value.is_empty());
+    let value = value.ok_or_else(|| Error::invalid("value must be a text, and not empty"))?;
+    // What no variable can hold has become this character when the body was read.
+    if value.contains(['\0', char::REPLACEMENT_CHARACTER]) {
+        return Err(Error::invalid("value must be whole characters, and none of them NUL"));
+    }
     if value.len() > MAX_BYTES {
         return Err(Error::invalid(format!("value must have at most {MAX_BYTES} bytes")));
     }

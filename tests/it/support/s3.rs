@@ -7,12 +7,17 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
+use axum::{
+    Router,
+    routing::{get, put},
+};
 use reqwest::Method;
+use serde_json::json;
 use tokio::net::{TcpListener as Listener, TcpStream};
 
 use super::{Options, skip, until};
@@ -59,7 +64,6 @@ impl S3 {
             .set("PARAMS_S3_BUCKET", "params-of-all")
             .set("PARAMS_S3_PREFIX", "params")
             .set("AWS_ENDPOINT_URL_S3", &self.url)
-            .set("AWS_ENDPOINT_URL_STS", &self.url)
             .set("AWS_DEFAULT_REGION", "us-east-1")
     }
 
@@ -88,8 +92,32 @@ impl S3 {
     }
 
     async fn ask(&self, method: Method, path: &str) -> reqwest::Response {
-        self.http.request(method, format!("{}/{path}", self.own)).send().await.unwrap()
+        // Whoever signs may do everything; what he signs with is not looked at.
+        let signed =
+            "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=x";
+        let request = self.http.request(method, format!("{}/{path}", self.own)).header("authorization", signed);
+        request.send().await.unwrap()
     }
+}
+
+/// What a machine of a cloud asks for the keys of its role: they end in a minute. And how often it has asked.
+pub async fn role_of_the_machine() -> (String, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let keys = async move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        let ends = (chrono::Utc::now() + chrono::TimeDelta::minutes(1)).format("%Y-%m-%dT%H:%M:%SZ").to_string();
+        axum::Json(json!({"AccessKeyId": "key", "SecretAccessKey": "secret", "Token": "token", "Expiration": ends}))
+    };
+    let roles = "/latest/meta-data/iam/security-credentials/";
+    let router = Router::new()
+        .route("/latest/api/token", put(async || "a token of the session"))
+        .route(roles, get(async || "trends-earth"))
+        .route(&format!("{roles}trends-earth"), get(keys));
+    let listener = Listener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(axum::serve(listener, router).into_future());
+    (url, asked)
 }
 
 /// Hands every connection on, unless it is shut.
