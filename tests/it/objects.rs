@@ -1,7 +1,7 @@
 //! Objects in S3, against a real server of it: our keys and those of the existing server, and what happens when they are gone or
 //! cannot be reached.
 
-use std::{io::Read, path::Path, process::Output, sync::atomic::Ordering};
+use std::{io::Read, path::Path, sync::atomic::Ordering};
 
 use reqwest::Method;
 use serde_json::json;
@@ -9,8 +9,12 @@ use serde_json::json;
 use crate::support::{Options, Package, PackageIndex, S3, Server, program, role_of_the_machine, until, wheel};
 
 /// `trends-earth check` with the settings of a server.
-fn check(server: &Server) -> Output {
-    program(false).args(["check", "--data-dir"]).arg(&server.folder).env_clear().envs(server.env()).output().unwrap()
+async fn check(server: &Server) -> String {
+    let mut command = program(false);
+    command.args(["check", "--data-dir"]).arg(&server.folder).env_clear().envs(server.env());
+    // The door of S3 is in this process.
+    let said = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    String::from_utf8(said.stdout).unwrap()
 }
 
 fn unpacked(bytes: &[u8]) -> String {
@@ -82,11 +86,11 @@ async fn archives_and_parameters_lie_in_s3_where_the_existing_server_looks_too()
     assert!(s3.get(&format!("scripts-of-all/{ours}")).await.is_some());
 
     // What is gone is said to be gone, counted, and a run that needs it fails with a sentence.
-    let said = String::from_utf8(check(&server).stdout).unwrap();
+    let said = check(&server).await;
     let place = "S3, scripts-of-all/api/scripts and params-of-all/params";
     assert!(said.contains(&format!("ok    objects: {place}; archives and results: 1, none is missing")), "{said}");
     s3.delete(&format!("scripts-of-all/{ours}")).await;
-    let said = String::from_utf8(check(&server).stdout).unwrap();
+    let said = check(&server).await;
     assert!(said.contains("FAILS objects: 1 of 1 archives and results are not in S3"), "{said}");
     assert!(!said.contains("secret-of-s3"));
     let sentence = "The archive of script far-away is not there any more; publish it again.";
