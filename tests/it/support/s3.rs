@@ -22,6 +22,10 @@ use tokio::net::{TcpListener as Listener, TcpStream};
 
 use super::{Options, skip, until};
 
+/// Whoever signs may do everything; what he signs with is not looked at.
+const SIGNED: &str =
+    "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=x";
+
 pub struct S3 {
     /// Where the server under test finds it: the door.
     pub url: String,
@@ -81,6 +85,11 @@ impl S3 {
         Some(answer.error_for_status().unwrap().bytes().await.unwrap().to_vec())
     }
 
+    pub async fn put(&self, path: &str, bytes: Vec<u8>) {
+        let request = self.http.put(format!("{}/{path}", self.own)).header("authorization", SIGNED);
+        request.body(bytes).send().await.unwrap().error_for_status().unwrap();
+    }
+
     pub async fn delete(&self, path: &str) {
         self.ask(Method::DELETE, path).await.error_for_status().unwrap();
     }
@@ -92,10 +101,7 @@ impl S3 {
     }
 
     async fn ask(&self, method: Method, path: &str) -> reqwest::Response {
-        // Whoever signs may do everything; what he signs with is not looked at.
-        let signed =
-            "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=x";
-        let request = self.http.request(method, format!("{}/{path}", self.own)).header("authorization", signed);
+        let request = self.http.request(method, format!("{}/{path}", self.own)).header("authorization", SIGNED);
         request.send().await.unwrap()
     }
 }
