@@ -48,13 +48,24 @@ install() {
     command -v python3 >/dev/null || missing+=(python3)
     command -v curl >/dev/null || missing+=(curl)
     command -v redis-server >/dev/null || missing+=(redis-server)
-    [ ${#missing[@]} -eq 0 ] && return 0
+    [ ${#missing[@]} -eq 0 ] && { install_s3; return 0; }
     if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
         echo "missing: ${missing[*]} (install them as root: apt-get install ${missing[*]})"
+        install_s3
         return 0
     fi
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq && apt-get install -y -qq "${missing[@]}" >"$work/apt.log" 2>&1 || { tail -5 "$work/apt.log"; return 1; }
+    install_s3
+}
+
+# A server of S3 for the tests of objects, once; without it they are skipped.
+install_s3() {
+    [ -x target/moto/bin/moto_server ] && return 0
+    mkdir -p target && python3 -m venv target/moto >"$work/moto.log" 2>&1 &&
+        target/moto/bin/pip install -q 'moto[s3]' flask flask-cors >>"$work/moto.log" 2>&1 ||
+        { echo "moto cannot be installed: $(tail -1 "$work/moto.log")"; rm -rf target/moto; }
+    return 0
 }
 
 # Most tests wait for processes more than they compute.

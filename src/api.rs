@@ -14,6 +14,7 @@ pub mod executions;
 pub mod extract;
 pub mod gee_credentials;
 pub mod health;
+pub mod maintenance;
 pub mod news;
 pub mod oauth;
 pub mod pages;
@@ -117,6 +118,7 @@ pub fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(clients::routes())
         .merge(oauth::routes())
         .merge(audit::routes())
+        .merge(maintenance::routes())
         .merge(rate_limits::routes())
         .merge(unsubscribe::routes())
         .merge(email::routes())

@@ -19,6 +19,7 @@ use crate::{
         blocklist::Blocklist,
         passwords::{Form, Hasher},
         tokens::Tokens,
+        vault::Vault,
     },
     clock::Clock,
     config::Config,
@@ -44,6 +45,8 @@ pub struct Inner {
     /// Whether the existing server goes on beside this one: then values are written as it reads them.
     pub coexists: bool,
     pub tokens: Tokens,
+    /// Seals what is encrypted at rest.
+    pub vault: Vault,
     pub hasher: Hasher,
     pub mailer: Arc<dyn Mailer>,
     /// How often callers have called.
@@ -161,7 +164,7 @@ impl App {
             None => db.has_table("alembic_version").await? && takeover::left(&db).await?.is_none(),
         };
         let form = config.password_hash.unwrap_or(if coexists { Form::Werkzeug } else { Form::Argon2id });
-        let objects = Objects::local(&data.path.join("objects"))?.keeping(config.rehearse);
+        let objects = Objects::open(&config, &data.path)?;
         let clock = Clock::new(config.clock_skew_s);
         if let Db::Postgres(pool) = &db {
             let sent = Instant::now();
@@ -177,6 +180,7 @@ impl App {
         };
         Ok(App(Arc::new(Inner {
             tokens: Tokens::new(&secret, config.unsubscribe_secret.as_ref()),
+            vault: Vault::new(&secret)?,
             mailer: mail::open(&config, &data.path)?,
             hasher: Hasher::new(form),
             coexists,

@@ -6,6 +6,7 @@ pub mod lockout;
 pub mod passwords;
 pub mod scopes;
 pub mod tokens;
+pub mod vault;
 
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
 //! Every setting: read once, typed, documented. Flags come first, then the environment, then `<NAME>_FILE`, then the
 //! default; what is empty counts as unset, and all errors are reported at once. Nothing else reads the environment.
 
+pub mod objects;
 mod reader;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf};
@@ -8,7 +9,7 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf};
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 
-use self::reader::Reader;
+use self::{objects::S3, reader::Reader};
 use crate::{
     auth::passwords::Form,
     limits::{Limits, Storage, address::Proxies},
@@ -179,6 +180,8 @@ pub struct Config {
     /// `TE_WEBHOOK_ALLOW_PRIVATE`: callers may have addresses of this machine and of private networks called, and without TLS.
     /// Default false.
     pub webhook_allow_private: bool,
+    /// `SCRIPTS_S3_BUCKET`, `PARAMS_S3_BUCKET` and more: objects lie in S3. Default: in the data folder.
+    pub s3: Option<S3>,
     /// `TE_OBJECTS_SHARED`: the folder `objects` of the data folder is on a disk that all nodes share. Default false.
     pub objects_shared: bool,
     /// What the machine's own package tools are told (`PIP_*`, `UV_*`, proxies, certificates) and what finds programs (`PATH`, `HOME`).
@@ -375,6 +378,7 @@ impl Config {
             logs_days: r.number("TE_LOGS_DAYS", 0, 0..=36_500),
             results_days: r.number("TE_RESULTS_DAYS", 0, 0..=36_500),
             webhook_allow_private: r.switch("TE_WEBHOOK_ALLOW_PRIVATE", false),
+            s3: S3::read(&mut r),
             objects_shared: r.switch("TE_OBJECTS_SHARED", false),
             machine,
         };

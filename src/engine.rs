@@ -4,7 +4,7 @@
 pub mod process;
 pub mod state;
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -105,6 +105,8 @@ pub struct Run {
     pub limits: Limits,
     /// Whether the script declares that it uses Earth Engine (`uses_gee` of its configuration).
     pub uses_gee: bool,
+    /// What an administrator granted to the script: environment variables of this run alone.
+    pub secrets: BTreeMap<String, SecretString>,
     /// With which the run speaks for itself, where it speaks to the API at all.
     pub credential: SecretString,
 }

@@ -152,10 +152,11 @@ END $$;
 LOCK TABLE "user", script, execution, execution_log, script_log IN SHARE ROW EXCLUSIVE MODE;
 
 -- The order of every list of executions. Queries repeat the expression word for word, or the index is not used.
+-- Each index has a far day of its own: with one for all, PostgreSQL takes the first for a person's list too, and throws away what others ran.
 CREATE INDEX IF NOT EXISTS te_execution_order ON execution (COALESCE(end_date, '9999-12-31') DESC, start_date DESC, id);
 -- end_date is included because PostgreSQL counts by an index alone only if it finds the columns that an expression is made of.
-CREATE INDEX IF NOT EXISTS te_execution_order_user ON execution (user_id, COALESCE(end_date, '9999-12-31') DESC, start_date DESC, id) INCLUDE (end_date);
-CREATE INDEX IF NOT EXISTS te_execution_order_script ON execution (script_id, COALESCE(end_date, '9999-12-31') DESC, start_date DESC, id) INCLUDE (end_date);
+CREATE INDEX IF NOT EXISTS te_execution_order_user ON execution (user_id, COALESCE(end_date, '9999-12-30') DESC, start_date DESC, id) INCLUDE (end_date);
+CREATE INDEX IF NOT EXISTS te_execution_order_script ON execution (script_id, COALESCE(end_date, '9999-12-29') DESC, start_date DESC, id) INCLUDE (end_date);
 -- What a user has waiting or active. On SQLite a query has to repeat the condition word for word.
 CREATE INDEX IF NOT EXISTS te_execution_open ON execution (user_id, status, start_date)
     WHERE status IN ('PENDING', 'READY', 'SUBMITTED', 'RUNNING', 'CANCELLING');

@@ -1,7 +1,8 @@
 //! `check`: each part of the installation, a line each.
 
-use std::{process::ExitCode, time::Duration};
+use std::{collections::HashSet, process::ExitCode, time::Duration};
 
+use futures::TryStreamExt;
 use secrecy::ExposeSecret;
 
 use super::{migrate::BEAT, say};
@@ -9,6 +10,7 @@ use crate::{
     app::DataDir,
     config::{Config, Flags},
     engine::process::{self, Process, probe},
+    execution::results,
     fernet::Fernet,
     mail,
     objects::Objects,
@@ -33,23 +35,27 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let data = DataDir::visit(&config.data_dir)?;
     line(true, "data folder", &data.path.display().to_string());
     let mut good = true;
-    match database(&config, &data).await {
-        Err(error) => {
-            line(false, "database", &format!("{error:#}"));
-            good = false;
+    let db = open(&config, &data).await;
+    let usable = match db {
+        Ok(db) => {
+            let up_to_date = database(&config, db.as_ref()).await;
+            let usable = up_to_date.is_ok();
+            good &= told("database", up_to_date);
+            db.filter(|_| usable)
         }
-        Ok(None) => line(true, "database", "none yet; the first start makes one"),
-        Ok(Some(db)) => {
-            let kind = if config.is_postgres() { "PostgreSQL" } else { "SQLite" };
-            line(true, "database", &format!("{kind}, up to date"));
-            good &= told("credentials", credentials(&config, &db).await);
-            let is_theirs = db.has_table("alembic_version").await? && takeover::left(&db).await?.is_none();
-            if is_theirs && config.coexist != Some(false) {
-                line(true, "existing server", BEAT);
-            }
+        Err(error) => {
+            good &= told("database", Err(error));
+            None
+        }
+    };
+    if let Some(db) = &usable {
+        good &= told("credentials", credentials(&config, db).await);
+        let is_theirs = db.has_table("alembic_version").await? && takeover::left(db).await?.is_none();
+        if is_theirs && config.coexist != Some(false) {
+            line(true, "existing server", BEAT);
         }
     }
-    good &= told("objects", objects(&data).await);
+    good &= told("objects", objects(&config, &data, usable.as_ref()).await);
     good &= told("mail", mail::open(&config, &data.path)?.check().await);
     match Process::open(&config, &data.path, &data.node).await {
         Err(error) => {
@@ -89,9 +95,9 @@ fn told(name: &str, result: anyhow::Result<String>) -> bool {
     true
 }
 
-/// The database of the settings; `None` if there is none yet.
-async fn database(config: &Config, data: &DataDir) -> anyhow::Result<Option<Db>> {
-    let db = match &config.database_url {
+/// The database, if there is one already.
+async fn open(config: &Config, data: &DataDir) -> anyhow::Result<Option<Db>> {
+    Ok(Some(match &config.database_url {
         Some(url) => {
             let timeout = Duration::from_secs(config.statement_timeout_s);
             Db::open(url.expose_secret(), timeout, config.database_connections).await?
@@ -103,10 +109,14 @@ async fn database(config: &Config, data: &DataDir) -> anyhow::Result<Option<Db>>
             }
             Db::open_sqlite(&file).await?
         }
-    };
+    }))
+}
+
+async fn database(config: &Config, db: Option<&Db>) -> anyhow::Result<String> {
+    let Some(db) = db else { return Ok("none yet; the first start makes one".into()) };
     let pending = db.pending().await?;
     anyhow::ensure!(pending.is_empty(), "not up to date: {}; run `trends-earth migrate`", pending.join(", "));
-    Ok(Some(db))
+    Ok(if config.is_postgres() { "PostgreSQL, up to date".into() } else { "SQLite, up to date".into() })
 }
 
 /// Whether what people have stored for Earth Engine and openEO can be read with the key of the settings.
@@ -129,11 +139,30 @@ async fn credentials(config: &Config, db: &Db) -> anyhow::Result<String> {
     })
 }
 
-async fn objects(data: &DataDir) -> anyhow::Result<String> {
-    let objects = Objects::local(&data.path.join("objects"))?;
-    objects.put("check/probe", bytes::Bytes::from_static(b"probe")).await?;
-    let read = objects.get("check/probe").await?;
-    objects.delete("check/probe").await?;
-    anyhow::ensure!(read.as_deref() == Some(b"probe"), "what was written cannot be read");
-    Ok("a folder on this machine".into())
+/// Writes, reads and removes one where archives lie and one where results lie; then counts what should be there and is not.
+async fn objects(config: &Config, data: &DataDir, db: Option<&Db>) -> anyhow::Result<String> {
+    let objects = Objects::open(config, &data.path)?;
+    for key in ["check/probe.tar.gz", "check/probe.json"] {
+        objects.put(key, bytes::Bytes::from_static(b"probe")).await?;
+        let read = objects.get(key).await?;
+        objects.delete(key).await?;
+        anyhow::ensure!(read.as_deref() == Some(b"probe"), "what was written cannot be read");
+    }
+    let place = match &config.s3 {
+        None => "a folder on this machine".to_owned(),
+        Some(s3) if s3.scripts == s3.params => format!("S3, {}", s3.scripts),
+        Some(s3) => format!("S3, {} and {}", s3.scripts, s3.params),
+    };
+    let Some(db) = db else { return Ok(place) };
+    let mut missing: HashSet<String> = store::script_versions::all_archive_keys(db).await?.into_iter().collect();
+    missing.extend(store::runs::all_results_keys(db, results::EXPIRED).await?);
+    let all = missing.len();
+    let mut there = objects.keys();
+    while let Some(key) = there.try_next().await? {
+        missing.remove(&key);
+    }
+    if let Some(one) = missing.iter().min() {
+        anyhow::bail!("{} of {all} archives and results are not in {place} any more, {one} for example", missing.len());
+    }
+    Ok(format!("{place}; archives and results: {all}, none is missing"))
 }

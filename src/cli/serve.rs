@@ -85,8 +85,8 @@ pub async fn work(args: WorkerArgs) -> anyhow::Result<ExitCode> {
     );
     anyhow::ensure!(!config.rehearse, "A rehearsal has no workers: nothing is started in it. Unset TE_REHEARSE.");
     anyhow::ensure!(
-        config.objects_shared,
-        "Scripts are kept in the data folder of the machine that they were uploaded to. With a second node, put the folder {}/objects on a shared disk and set TE_OBJECTS_SHARED=true.",
+        config.objects_shared || config.s3.is_some(),
+        "Scripts are kept in the data folder of the machine that they were uploaded to. With a second node, keep them in S3 (SCRIPTS_S3_BUCKET, PARAMS_S3_BUCKET), or put the folder {}/objects on a shared disk and set TE_OBJECTS_SHARED=true.",
         config.data_dir.display()
     );
     let data = Arc::new(DataDir::open(&config.data_dir)?);

@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use super::order::{self, Place};
-use crate::{app::App, store::Id};
+use crate::{
+    app::App,
+    store::{self, Id},
+};
 
 /// Waiting runs that are counted.
 const MOST: i64 = 1_000;
@@ -16,7 +19,7 @@ pub struct Queue {
     /// Waiting runs that come before it, at most 1,000.
     pub ahead: i64,
     pub position: i64,
-    /// user_limit, no_capacity, engine_unreachable, or maintenance in a rehearsal.
+    /// user_limit, no_capacity, maintenance or engine_unreachable.
     pub reason: &'static str,
     pub message: String,
     pub waiting_since: Option<chrono::NaiveDateTime>,
@@ -32,24 +35,34 @@ pub async fn explain(
         return Ok(explained);
     }
     let order = order::current(app).await?;
+    let held = if app.config.rehearse {
+        Some("This is a rehearsal on a copy of the database; no run is started in it.")
+    } else if store::maintenance::get(&app.db).await?.is_some() {
+        Some("The system is being maintained; the run starts when that has ended.")
+    } else {
+        None
+    };
     for (id, since) in waiting {
         if let Some(place) = order.place(app, *id).await? {
-            explained.insert(*id, of(&place, *since, order.has_worker, app.config.rehearse));
+            explained.insert(*id, of(&place, *since, order.has_worker, held));
         }
     }
     Ok(explained)
 }
 
-fn of(place: &Place, waiting_since: Option<chrono::NaiveDateTime>, has_worker: bool, rehearse: bool) -> Queue {
+fn of(
+    place: &Place,
+    waiting_since: Option<chrono::NaiveDateTime>,
+    has_worker: bool,
+    held: Option<&'static str>,
+) -> Queue {
     let Place { active, own, .. } = *place;
-    let (reason, message) = match place.slots {
-        _ if rehearse => {
-            ("maintenance", "This is a rehearsal on a copy of the database; no run is started in it.".into())
-        }
-        _ if !has_worker => {
+    let (reason, message) = match (held, place.slots) {
+        (Some(sentence), _) => ("maintenance", sentence.to_owned()),
+        (None, _) if !has_worker => {
             ("engine_unreachable", "No worker is there at present; the run starts when one is back.".to_owned())
         }
-        Some(limit) if active + own >= limit => {
+        (None, Some(limit)) if active + own >= limit => {
             let before = if active < limit { format!(" and {own} wait before this one") } else { String::new() };
             (
                 "user_limit",

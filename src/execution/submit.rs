@@ -2,7 +2,7 @@
 
 use super::{
     idempotency::{self, Key},
-    parameters,
+    inherited, parameters,
     report::By,
     status::Status,
 };
@@ -141,7 +141,10 @@ async fn version(app: &App, script: &Script, wishes: &Wishes) -> Result<Version>
                 )
             });
     }
-    store::script_versions::current(&app.db, script.id)
-        .await?
+    let version = match store::script_versions::current(&app.db, script.id).await? {
+        Some(version) => Some(version),
+        None => inherited::version(app, script).await?,
+    };
+    version
         .ok_or_else(|| Error::invalid_as("script_not_built", format!("Script with id {} is not BUILT", wishes.script)))
 }

@@ -1,10 +1,9 @@
 //! One run, from READY to its end: starts its unit, stores what it says, stops it when somebody asked, tells its end.
 //! The unit outlives this process; whoever holds the job next goes on where the journal's offset stands.
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+mod ready;
+
+use std::time::{Duration, Instant};
 
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -16,17 +15,18 @@ use super::{
 };
 use crate::{
     build,
-    engine::{Build, End, Entry, Exit, Limits, NEEDS_SOURCES, News, Run, Unit, Word, grouped},
+    engine::{End, Entry, Exit, Limits, News, Unit, Word, grouped},
     execution::{
         dispatch::{self, actor},
         failure::{Class, Failure},
         log,
         report::{self, By, Report},
         results,
+        secrets::{self, Mask},
         status::Status,
     },
     json::mend,
-    store::{self, Time, Tx, executions::Parts, jobs::Job, logs::Line, runs::ExecutionRun, script_versions::Version},
+    store::{self, Time, Tx, jobs::Job, logs::Line, runs::ExecutionRun, script_secrets::Sealed},
 };
 
 /// Characters of one log line.
@@ -38,6 +38,10 @@ struct Memory {
     /// Class and sentence of the failure that the runner reported.
     #[serde(default)]
     failed: Option<(String, String)>,
+    /// What the run was given of its script's secrets, sealed: its words are kept free of them to their end, whatever is
+    /// granted later.
+    #[serde(default)]
+    secrets: Vec<Sealed>,
 }
 
 /// The state of the one who follows a unit.
@@ -58,6 +62,8 @@ struct Follower<'a> {
     stopping: Option<Instant>,
     /// What the unit has printed, as far as it is kept.
     output: Kept,
+    /// What must not be read in its words.
+    mask: Mask,
 }
 
 /// How long a unit may take to end once it was asked to, or after its time: then its execution ends without it.
@@ -150,9 +156,12 @@ impl<'a> Follower<'a> {
             Some(version) => store::script_versions::get(&worker.app.db, version).await?,
             None => None,
         };
+        let memory: Memory = serde_json::from_str(job.payload.0.get()).unwrap_or_default();
+        let script = version.as_ref().map(|version| version.script_id);
+        // Sealed with another key since, they cannot be hidden; the run has to come to its end all the same.
+        let given = script.and_then(|script| secrets::open(&worker.app, script, &memory.secrets).ok());
         let configuration = version.map(|v| build::stored(&v.config)).transpose()?.unwrap_or_default();
         let limits = configuration.limits(&build::caps(&worker.app.config));
-        let memory = serde_json::from_str(job.payload.0.get()).unwrap_or_default();
         let retries = i32::try_from(configuration.retry.unwrap_or(0)).unwrap_or(0);
         Ok(Some(Follower {
             worker,
@@ -166,6 +175,7 @@ impl<'a> Follower<'a> {
             stopping: None,
             followed: Instant::now(),
             output: Kept::nothing(),
+            mask: Mask::of(given.unwrap_or_default().values()),
         }))
     }
 
@@ -175,85 +185,6 @@ impl<'a> Follower<'a> {
 
     fn by(&self, cause: &'static str) -> By {
         By::new(actor(self.worker.id), cause)
-    }
-
-    /// Everything that the engine needs; the script's files are laid out, and its environment is built, if they are not
-    /// here yet. `None` if the job was lost meanwhile, or the run is to end.
-    async fn prepare(&mut self, attempt: i32, credential: SecretString) -> anyhow::Result<Option<Run>> {
-        let app = &self.worker.app;
-        let id = self.job.subject_id;
-        let version = match self.run.script_version_id {
-            Some(version) => store::script_versions::get(&app.db, version).await?,
-            None => None,
-        };
-        let version = version.ok_or_else(|| anyhow::anyhow!("the version of execution {id} is gone"))?;
-        let script = build::unpacked(&self.worker.data.path, &app.objects, &version).await?;
-        let execution = store::executions::find(&app.db, id, Parts { params: true, ..Parts::FEW }).await?;
-        let params =
-            execution.and_then(|e| e.params).ok_or_else(|| anyhow::anyhow!("execution {id} has no parameters"))?;
-        let configuration = build::stored(&version.config)?;
-        let mut environment = version.requirements_digest.clone();
-        if environment.as_ref().is_some_and(|name| !self.worker.engine.has(name)) {
-            let Some(built) = self.build_here(&version, &script).await? else { return Ok(None) };
-            environment = Some(built);
-        }
-        Ok(Some(Run {
-            execution: id,
-            attempt,
-            script,
-            environment,
-            params: params.0.get().to_owned(),
-            limits: self.limits.clone(),
-            uses_gee: configuration.uses_gee,
-            credential,
-        }))
-    }
-
-    /// Builds the environment of a version that another machine has built. `None` if the job was lost meanwhile, or the
-    /// run is to end.
-    async fn build_here(&mut self, version: &Version, script: &Path) -> anyhow::Result<Option<String>> {
-        let engine = self.worker.engine.clone();
-        let author = store::scripts::get(&self.worker.app.db, version.script_id).await?.and_then(|s| s.user_id);
-        let requirements = tokio::fs::read_to_string(script.join("requirements.txt")).await.unwrap_or_default();
-        let unit = Unit::Build(version.id);
-        for sources in [false, true] {
-            let author = author.unwrap_or(version.script_id);
-            let requirements = requirements.clone();
-            let build = Build { version: version.id, author, script: script.to_owned(), requirements, sources };
-            engine.build(&build).await?;
-            let mut beat = tokio::time::interval(Duration::from_secs(self.worker.app.config.heartbeat_s));
-            let mut offset = 0;
-            let end = loop {
-                tokio::select! {
-                    biased;
-                    () = self.worker.app.stop.cancelled() => return Ok(None),
-                    _ = beat.tick() => {
-                        if !self.beat().await? {
-                            return Ok(None);
-                        }
-                        if self.stopping.is_some() {
-                            engine.stop(unit).await?;
-                            return Ok(None);
-                        }
-                    }
-                    news = engine.follow(unit, offset) => {
-                        let news = news?;
-                        offset = news.offset;
-                        if let Some(end) = news.end { break end }
-                    }
-                }
-            };
-            match end.exit.and_then(|exit| exit.code) {
-                Some(0) => {
-                    let built = engine.seal(&build).await?;
-                    engine.forget(unit).await?;
-                    return built.map(Some).ok_or_else(|| anyhow::anyhow!("a build left no environment"));
-                }
-                Some(NEEDS_SOURCES) if !sources => engine.forget(unit).await?,
-                code => anyhow::bail!("the environment could not be built on this machine (exit code {code:?})"),
-            }
-        }
-        anyhow::bail!("the environment could not be built on this machine")
     }
 
     async fn live(&mut self, mut next: Next) -> anyhow::Result<()> {
@@ -279,7 +210,21 @@ impl<'a> Follower<'a> {
                 }
                 Ok(None) => return Ok(Next::Nothing),
                 Err(error) if error.is::<sqlx::Error>() && !self.lease.has_passed() => pause.after(&error).await,
-                Err(error) => return self.give_up(error, "The files of the script are not there any more.").await,
+                // What lies far away is asked for again; each try renews the lease.
+                Err(error) if error.is::<object_store::Error>() && self.may_try_again(&pause) => {
+                    pause.after(&error).await;
+                }
+                Err(error) => {
+                    let sentence = match error.downcast_ref::<secrets::Unreadable>() {
+                        Some(unreadable) => unreadable.to_string(),
+                        None if error.is::<build::Gone>() => "The files of the script are not there any more.".into(),
+                        None if error.is::<object_store::Error>() => {
+                            "The files of the script cannot be fetched.".into()
+                        }
+                        None => "The run could not be made ready on this machine.".into(),
+                    };
+                    return self.give_up(error, &sentence).await;
+                }
             }
         };
         if self.lease.has_passed() {
@@ -289,6 +234,11 @@ impl<'a> Follower<'a> {
             Ok(()) => Ok(Next::Follow),
             Err(error) => self.give_up(error, "The run could not be started on this machine.").await,
         }
+    }
+
+    /// Whether it makes sense to do again what has failed, and there is time.
+    fn may_try_again(&self, pause: &Pause) -> bool {
+        !pause.is_hopeless() && !self.lease.has_passed() && !self.worker.app.stop.is_cancelled()
     }
 
     async fn give_up(&mut self, error: anyhow::Error, sentence: &str) -> anyhow::Result<Next> {
@@ -316,7 +266,7 @@ impl<'a> Follower<'a> {
         let (attempt, credential) = dispatch::attempt(&mut tx, id, scope, now).await?;
         let text = format!("The run was lost with its machine or process; attempt {attempt} begins.");
         store::logs::insert(&mut tx, id, &[Line { level: "WARNING".into(), text, at: now }]).await?;
-        self.memory = Memory::default();
+        self.memory = Memory { secrets: std::mem::take(&mut self.memory.secrets), ..Memory::default() };
         self.remember(&mut tx).await?;
         tx.commit().await?;
         self.run.attempt = attempt;
@@ -341,7 +291,7 @@ impl<'a> Follower<'a> {
                     if let Some(report) = self.overdue() {
                         return self.finish(report, "timed_out").await;
                     }
-                    self.output.look(self.worker, self.job.subject_id).await;
+                    self.output.look(self.worker, self.job.subject_id, &self.mask).await;
                 }
                 news = self.worker.engine.follow(self.unit(), offset) => match self.hear(news).await {
                     Ok(Some(next)) => return Ok(next),
@@ -423,13 +373,21 @@ impl<'a> Follower<'a> {
         if self.lease.has_passed() {
             return Ok(Some(Next::Nothing));
         }
+        let mut entries = news.entries;
+        entries.iter_mut().for_each(|entry| self.mask.hide_in(entry));
         // Before the transaction: a result may be large, and nobody else can write meanwhile.
         let end = match news.end {
-            Some(End { exit: Some(exit), result }) => Some(Some(self.judge(&exit, result.as_deref()).await?)),
+            Some(End { exit: Some(mut exit), result }) => {
+                exit.error = exit.error.map(|error| self.mask.hide(error));
+                Some(Some(self.judge(&exit, result.as_deref()).await?))
+            }
             Some(End { exit: None, .. }) => Some(None),
             None => None,
         };
-        let printed = if end.is_some() { keep_output::printed(self.worker, self.job.subject_id).await } else { None };
+        let printed = match end {
+            Some(_) => keep_output::printed(self.worker, self.job.subject_id, &self.mask).await,
+            None => None,
+        };
         let app = &self.worker.app;
         let now = app.clock.now();
         let mut tx = app.db.begin().await?;
@@ -442,7 +400,7 @@ impl<'a> Follower<'a> {
             self.worker.engine.stop(self.unit()).await?;
             return Ok(Some(Next::Nothing));
         }
-        self.store(&mut tx, news.entries, news.offset, now).await?;
+        self.store(&mut tx, entries, news.offset, now).await?;
         if let Some(text) = printed {
             store::execution_output::put(&mut tx, self.job.subject_id, &text, now).await?;
         }
@@ -551,7 +509,7 @@ impl<'a> Follower<'a> {
     }
 
     async fn finish(&mut self, report: Report, cause: &'static str) -> anyhow::Result<Next> {
-        let printed = keep_output::printed(self.worker, self.job.subject_id).await;
+        let printed = keep_output::printed(self.worker, self.job.subject_id, &self.mask).await;
         let app = &self.worker.app;
         let now = app.clock.now();
         let mut tx = app.db.begin().await?;

@@ -111,17 +111,31 @@ const JOINED: &str = "FROM execution e LEFT JOIN execution_flag f ON f.execution
 /// The order of every list: what is open first, then the newest end.
 const ORDER: &str = "ORDER BY COALESCE(e.end_date, '9999-12-31') DESC, e.start_date DESC, e.id";
 
+/// The end by which lists are ordered; each index has a far day of its own, so that none is mistaken for another.
+const END: &str = "COALESCE(e.end_date, '9999-12-31')";
+const END_OF_USER: &str = "COALESCE(e.end_date, '9999-12-30')";
+const END_OF_SCRIPT: &str = "COALESCE(e.end_date, '9999-12-29')";
+
 /// PostgreSQL wants every bound parameter to be used; this is true whatever is bound.
 const BOUND: &str = "($1 IS NULL OR TRUE) AND ($2 IS NULL OR TRUE) AND ($3 IS NULL OR TRUE) AND ($4 IS NULL OR TRUE)";
 
 impl Wanted {
+    fn end(&self) -> &'static str {
+        match (self.user, self.script) {
+            (Some(_), _) => END_OF_USER,
+            (None, Some(_)) => END_OF_SCRIPT,
+            (None, None) => END,
+        }
+    }
+
     fn conditions(&self) -> String {
         let mut text = String::from("WHERE TRUE");
+        let since = format!("{} >= $4", self.end());
         for (asked, condition) in [
             (self.user.is_some(), "e.user_id = $1"),
             (self.script.is_some(), "e.script_id = $2"),
             (self.status.is_some(), "e.status = $3"),
-            (self.changed_since.is_some(), "COALESCE(e.end_date, '9999-12-31') >= $4"),
+            (self.changed_since.is_some(), since.as_str()),
         ] {
             if asked {
                 text.push_str(" AND ");
@@ -136,7 +150,7 @@ impl Wanted {
     /// `ORDER BY …`; a duration is counted to its end, or to now.
     fn order(&self, db: &Db) -> String {
         if self.search.sort.is_empty() {
-            return ORDER.to_owned();
+            return format!("ORDER BY {} DESC, e.start_date DESC, e.id", self.end());
         }
         let now = self.now.format("'%Y-%m-%d %H:%M:%S%.6f'");
         let duration = db.between("e.start_date", &format!("COALESCE(e.end_date, {now})"));

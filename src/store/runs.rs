@@ -215,6 +215,14 @@ pub async fn waits_for_version(db: &Db, version: Id, scope: &str) -> sqlx::Resul
     Ok(one.is_some())
 }
 
+/// Where the results of all runs lie that lie beside their rows; `expired` is the key of those that are gone by intent.
+pub async fn all_results_keys(db: &Db, expired: &str) -> sqlx::Result<Vec<String>> {
+    reading!(db, |on| sqlx::query_scalar("SELECT results_key FROM execution_run WHERE results_key <> $1")
+        .bind(expired)
+        .fetch_all(on)
+        .await)
+}
+
 /// Executions of a script whose results lie beside their rows.
 pub async fn with_results_of_script(tx: &mut Tx, script: Id) -> sqlx::Result<Vec<Id>> {
     within!(tx, |on| sqlx::query_scalar(

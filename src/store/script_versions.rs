@@ -1,7 +1,7 @@
 //! Table `script_version`: each upload of a script, unchangeable once built; one of the built ones is the current one.
 
 use super::{Db, Id, Json, Time, Tx};
-use crate::{reading, within};
+use crate::{reading, within, writing};
 
 /// A row of `script_version`, without its schema.
 #[derive(Debug, Clone, sqlx::FromRow)]
@@ -53,7 +53,7 @@ pub struct NewVersion<'a> {
     pub archive_key: &'a str,
     pub config: &'a Json,
     pub params_schema: Option<&'a Json>,
-    pub created_by: Id,
+    pub created_by: Option<Id>,
 }
 
 /// Adds the next version of a script. The caller holds the script's row, so the number is free.
@@ -205,6 +205,18 @@ pub async fn set_status(
     })
 }
 
+/// Keeps the environment of a version that was built elsewhere, and here for the first time.
+pub async fn note_environment(db: &Db, id: Id, environment: &str) -> sqlx::Result<()> {
+    writing!(db, |on| sqlx::query(
+        "UPDATE script_version SET requirements_digest = $2 WHERE id = $1 AND requirements_digest IS NULL"
+    )
+    .bind(id)
+    .bind(environment)
+    .execute(on)
+    .await
+    .map(drop))
+}
+
 /// Whether this version is the newest upload: only then its build speaks for the script.
 pub async fn is_newest(tx: &mut Tx, script: Id, id: Id) -> sqlx::Result<bool> {
     let newest: Option<Id> = within!(tx, |on| sqlx::query_scalar(
@@ -214,6 +226,20 @@ pub async fn is_newest(tx: &mut Tx, script: Id, id: Id) -> sqlx::Result<bool> {
     .fetch_optional(on)
     .await)?;
     Ok(newest == Some(id))
+}
+
+/// Whether this version is the first of its script.
+pub async fn is_first(tx: &mut Tx, id: Id) -> sqlx::Result<bool> {
+    let number: Option<i32> = within!(tx, |on| sqlx::query_scalar("SELECT number FROM script_version WHERE id = $1")
+        .bind(id)
+        .fetch_optional(on)
+        .await)?;
+    Ok(number == Some(1))
+}
+
+/// Where the archives of all scripts should lie.
+pub async fn all_archive_keys(db: &Db) -> sqlx::Result<Vec<String>> {
+    reading!(db, |on| sqlx::query_scalar("SELECT DISTINCT archive_key FROM script_version").fetch_all(on).await)
 }
 
 /// The number of the version that an execution runs.

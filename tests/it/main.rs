@@ -20,6 +20,7 @@ mod limits;
 mod mail;
 mod migrations;
 mod net;
+mod objects;
 mod pressure;
 mod promises;
 mod reconcile;

@@ -13,7 +13,7 @@ use crate::{
     app::App,
     auth::{Reporter, User},
     error::{Error, Result},
-    execution::log,
+    execution::{log, secrets::Mask},
     jobs::run_execution::level_of,
     json::Object,
     store::{
@@ -82,7 +82,8 @@ pub async fn add(
         Value::Null => String::new(),
         other => other.to_string(),
     };
-    let (mut text, level) = (as_text(&text), as_text(&level));
+    let (text, level) = (as_text(&text), as_text(&level));
+    let mut text = Mask::of_execution(&app, path.0).await?.hide(text);
     let complete = body.is_set("text") && body.is_set("level");
     if !lenient && !complete {
         return Err(Error::invalid("Text and level are required"));

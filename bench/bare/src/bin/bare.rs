@@ -243,7 +243,8 @@ fn page(asked: &Asked, rows: Vec<Execution>) -> Page<Execution> {
 
 /// The caller's own that are open or have ended since a day, with their exact number.
 async fn own(State(app): State<App>, user: User, Query(asked): Query<Asked>) -> Answer<Page<Execution>> {
-    const WHERE: &str = "WHERE e.user_id = $1 AND COALESCE(e.end_date, '9999-12-31') >= $2";
+    const WHERE: &str = "WHERE e.user_id = $1 AND COALESCE(e.end_date, '9999-12-30') >= $2";
+    const ORDER: &str = "ORDER BY COALESCE(e.end_date, '9999-12-30') DESC, e.start_date DESC, e.id";
     let results = if asked.exclude.contains("results") { "" } else { ", e.results" };
     let text = format!(
         "SELECT {FEW}{results}, (SELECT count(*) FROM execution e {WHERE}) AS total FROM execution e {WHERE} {ORDER} LIMIT $3 OFFSET $4"

@@ -1,0 +1,158 @@
+//! What a run needs before its unit can start: the files of its script, its environment, its parameters, its secrets.
+
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use secrecy::SecretString;
+
+use super::Follower;
+use crate::{
+    build::{self, requirements::Requirements},
+    engine::{Build, NEEDS_SOURCES, Run, Unit},
+    execution::secrets::{self, Mask},
+    objects,
+    store::{self, Id, executions::Parts, script_versions::Version},
+};
+
+impl Follower<'_> {
+    /// Everything that the engine needs; the script's files are laid out, and its environment is built, if they are not
+    /// here yet. `None` if the job was lost meanwhile, or the run is to end.
+    pub(super) async fn prepare(&mut self, attempt: i32, credential: SecretString) -> anyhow::Result<Option<Run>> {
+        let app = &self.worker.app;
+        let id = self.job.subject_id;
+        let version = match self.run.script_version_id {
+            Some(version) => store::script_versions::get(&app.db, version).await?,
+            None => None,
+        };
+        let version = version.ok_or_else(|| anyhow::anyhow!("the version of execution {id} is gone"))?;
+        let Some(script) = self.fetch(&version).await? else { return Ok(None) };
+        let execution = store::executions::find(&app.db, id, Parts { params: true, ..Parts::FEW }).await?;
+        let params =
+            execution.and_then(|e| e.params).ok_or_else(|| anyhow::anyhow!("execution {id} has no parameters"))?;
+        let configuration = build::stored(&version.config)?;
+        let mut environment = version.requirements_digest.clone();
+        let is_missing = match &environment {
+            Some(name) => !self.worker.engine.has(name),
+            // A version that the existing server has built may never have been built here.
+            None => needs_packages(&script).await?,
+        };
+        if is_missing {
+            let Some(built) = self.build_here(&version, &script).await? else { return Ok(None) };
+            store::script_versions::note_environment(&app.db, version.id, &built).await?;
+            environment = Some(built);
+        }
+        let app = &self.worker.app;
+        if app.coexists && app.objects.are_remote() {
+            // Where the existing server would have put them.
+            app.objects.put(&objects::params_of(id), gzip(params.0.get())?.into()).await?;
+        }
+        let Some(secrets) = self.give(version.script_id).await? else { return Ok(None) };
+        Ok(Some(Run {
+            execution: id,
+            attempt,
+            script,
+            environment,
+            params: params.0.get().to_owned(),
+            limits: self.limits.clone(),
+            uses_gee: configuration.uses_gee,
+            secrets,
+            credential,
+        }))
+    }
+
+    /// The folder with the files of a version. They may be far away, so the lease is renewed meanwhile. `None` if the job was
+    /// lost, or the run is to end.
+    async fn fetch(&mut self, version: &Version) -> anyhow::Result<Option<PathBuf>> {
+        let worker = self.worker;
+        let mut unpacked = Box::pin(build::unpacked(&worker.data.path, &worker.app.objects, version));
+        let mut beat = tokio::time::interval(Duration::from_secs(worker.app.config.heartbeat_s));
+        loop {
+            tokio::select! {
+                biased;
+                _ = beat.tick() => if !self.beat().await? || self.stopping.is_some() { return Ok(None) },
+                folder = &mut unpacked => return folder.map(Some),
+            }
+        }
+    }
+
+    /// What is granted to the script, for this run. It is remembered first. `None` if the job was lost.
+    async fn give(&mut self, script: Id) -> anyhow::Result<Option<BTreeMap<String, SecretString>>> {
+        let app = &self.worker.app;
+        let sealed = store::script_secrets::sealed(&app.db, script).await?;
+        let given = secrets::open(app, script, &sealed)?;
+        self.mask = Mask::of(given.values());
+        if self.memory.secrets != sealed {
+            self.memory.secrets = sealed;
+            let mut tx = app.db.begin().await?;
+            if !store::jobs::hold(&mut tx, self.job, self.worker.lease_until()).await? {
+                return Ok(None);
+            }
+            self.remember(&mut tx).await?;
+            tx.commit().await?;
+        }
+        Ok(Some(given))
+    }
+
+    /// Builds the environment of a version that another machine has built. `None` if the job was lost meanwhile, or the
+    /// run is to end.
+    async fn build_here(&mut self, version: &Version, script: &Path) -> anyhow::Result<Option<String>> {
+        let engine = self.worker.engine.clone();
+        let author = store::scripts::get(&self.worker.app.db, version.script_id).await?.and_then(|s| s.user_id);
+        let requirements = tokio::fs::read_to_string(script.join("requirements.txt")).await.unwrap_or_default();
+        let unit = Unit::Build(version.id);
+        for sources in [false, true] {
+            let author = author.unwrap_or(version.script_id);
+            let requirements = requirements.clone();
+            let build = Build { version: version.id, author, script: script.to_owned(), requirements, sources };
+            engine.build(&build).await?;
+            let mut beat = tokio::time::interval(Duration::from_secs(self.worker.app.config.heartbeat_s));
+            let mut offset = 0;
+            let end = loop {
+                tokio::select! {
+                    biased;
+                    () = self.worker.app.stop.cancelled() => return Ok(None),
+                    _ = beat.tick() => {
+                        if !self.beat().await? {
+                            return Ok(None);
+                        }
+                        if self.stopping.is_some() {
+                            engine.stop(unit).await?;
+                            return Ok(None);
+                        }
+                    }
+                    news = engine.follow(unit, offset) => {
+                        let news = news?;
+                        offset = news.offset;
+                        if let Some(end) = news.end { break end }
+                    }
+                }
+            };
+            match end.exit.and_then(|exit| exit.code) {
+                Some(0) => {
+                    let built = engine.seal(&build).await?;
+                    engine.forget(unit).await?;
+                    return built.map(Some).ok_or_else(|| anyhow::anyhow!("a build left no environment"));
+                }
+                Some(NEEDS_SOURCES) if !sources => engine.forget(unit).await?,
+                code => anyhow::bail!("the environment could not be built on this machine (exit code {code:?})"),
+            }
+        }
+        anyhow::bail!("the environment could not be built on this machine")
+    }
+}
+
+/// Whether a script names packages that it needs.
+async fn needs_packages(script: &Path) -> anyhow::Result<bool> {
+    let text = tokio::fs::read_to_string(script.join("requirements.txt")).await.unwrap_or_default();
+    Ok(!Requirements::parse(&text)?.is_empty())
+}
+
+fn gzip(text: &str) -> std::io::Result<Vec<u8>> {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    packed.write_all(text.as_bytes())?;
+    packed.finish()
+}
