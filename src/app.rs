@@ -168,7 +168,7 @@ impl App {
         let clock = Clock::new(config.clock_skew_s);
         if let Db::Postgres(pool) = &db {
             let sent = Instant::now();
-            clock.heard(db::time_us(pool).await?, sent);
+            clock.heard(db::time_us(&**pool).await?, sent);
         }
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let open = |url: &SecretString| Redis::new(url, tasks.clone(), stop.clone());

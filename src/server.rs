@@ -82,7 +82,7 @@ impl Server {
         let app = self.app;
         app.tasks.spawn(pulse::watch(app.clone()));
         if let Db::Postgres(pool) = &app.db {
-            app.tasks.spawn(listen(app.clone(), pool.clone()));
+            app.tasks.spawn(listen(app.clone(), sqlx::PgPool::clone(pool)));
         }
         let connections = accept(&app, listener).await;
         if tokio::time::timeout(PATIENCE, connections.wait()).await.is_err() {

@@ -19,6 +19,7 @@ pub mod mail_outbox;
 pub mod maintenance;
 pub mod news;
 pub mod password_reset_tokens;
+pub mod pool;
 pub mod rate_limit_events;
 pub mod refresh_tokens;
 pub mod revocations;

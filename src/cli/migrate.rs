@@ -88,7 +88,7 @@ async fn taken_over(config: &Config, connections: u32) -> anyhow::Result<(Db, sq
     const NOT_ONE: &str = "This is not a database of the existing Trends.Earth server.";
     let db = open(config, connections).await?;
     let Db::Postgres(pool) = &db else { anyhow::bail!(NOT_ONE) };
-    let pool = pool.clone();
+    let pool = sqlx::PgPool::clone(pool);
     db.has_table("alembic_version").await?.then_some((db, pool)).context(NOT_ONE)
 }
 

@@ -7,11 +7,12 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sqlx::{
-    ConnectOptions, Connection, Decode, Encode, Postgres, Sqlite, Transaction, Type,
-    postgres::{PgConnectOptions, PgPool, PgPoolOptions},
+    ConnectOptions, Decode, Encode, Postgres, Sqlite, Transaction, Type,
+    postgres::PgConnectOptions,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
 };
 
+use super::pool::Pool;
 use super::takeover::{
     blueprint,
     steps::{self, Tell},
@@ -27,7 +28,7 @@ pub type Json = sqlx::types::Json<Box<RawValue>>;
 #[derive(Clone, Debug)]
 pub enum Db {
     Sqlite { read: SqlitePool, write: SqlitePool },
-    Postgres(PgPool),
+    Postgres(Pool),
 }
 
 /// How PostgreSQL locks a row that is changed, but for its key: rows that name it may be inserted meanwhile.
@@ -53,7 +54,7 @@ macro_rules! reading {
     ($db:expr, |$on:ident| $query:expr) => {
         match $db {
             $crate::store::Db::Sqlite { read: $on, .. } => $query,
-            $crate::store::Db::Postgres($on) => $query,
+            $crate::store::Db::Postgres(pool) => $crate::lent!(pool, |$on| $query),
         }
     };
 }
@@ -64,8 +65,23 @@ macro_rules! writing {
     ($db:expr, |$on:ident| $query:expr) => {
         match $db {
             $crate::store::Db::Sqlite { write: $on, .. } => $query,
-            $crate::store::Db::Postgres($on) => $query,
+            $crate::store::Db::Postgres(pool) => $crate::lent!(pool, |$on| $query),
         }
+    };
+}
+
+/// Runs one statement on a connection that is lent for it.
+#[macro_export]
+macro_rules! lent {
+    ($pool:expr, |$on:ident| $query:expr) => {
+        async {
+            let mut lent = $pool.lend().await?;
+            let $on = lent.connection()?;
+            let answer = $query;
+            lent.answered(&answer);
+            answer
+        }
+        .await
     };
 }
 
@@ -98,21 +114,7 @@ impl Db {
                 .application_name("trends-earth")
                 .options([("TimeZone", "UTC"), ("statement_timeout", &statement_timeout.as_millis().to_string())])
                 .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(1));
-            let pool = PgPoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(Duration::from_millis(500))
-                // A connection that was in use a moment ago is not asked whether it lives: that would double the round trips.
-                .test_before_acquire(false)
-                .before_acquire(|connection, meta| {
-                    Box::pin(async move {
-                        if meta.idle_for >= Duration::from_secs(1) {
-                            connection.ping().await?;
-                        }
-                        Ok(true)
-                    })
-                })
-                .connect_lazy_with(options);
-            let db = Db::Postgres(pool);
+            let db = Db::Postgres(Pool::new(options, connections)?);
             db.ping().await.context("the database does not answer")?;
             return Ok(db);
         }
@@ -234,7 +236,7 @@ impl Db {
             Db::Postgres(pool) => {
                 sqlx::query_scalar("SELECT 1::bigint WHERE to_regclass(quote_ident($1)) IS NOT NULL")
                     .bind(name)
-                    .fetch_optional(pool)
+                    .fetch_optional(&**pool)
                     .await?
             }
         };
@@ -264,7 +266,7 @@ impl Db {
             }
             Db::Postgres(pool) => {
                 sqlx::query_scalar("SELECT 1::bigint WHERE to_regclass('_sqlx_migrations') IS NOT NULL")
-                    .fetch_optional(pool)
+                    .fetch_optional(&**pool)
                     .await?
             }
         };

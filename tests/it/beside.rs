@@ -71,7 +71,7 @@ struct They(PgPool);
 impl They {
     fn on(server: &Server) -> Self {
         let Db::Postgres(pool) = &server.app.db else { panic!("the existing server has PostgreSQL") };
-        They(pool.clone())
+        They(PgPool::clone(pool))
     }
 
     /// Runs one statement; how many rows it met.

@@ -25,7 +25,7 @@ async fn execute(db: &Db, sql: impl Into<String>) {
     let sql = AssertSqlSafe(sql.into());
     match db {
         Db::Sqlite { write, .. } => drop(sqlx::raw_sql(sql).execute(write).await.unwrap()),
-        Db::Postgres(pool) => drop(sqlx::raw_sql(sql).execute(pool).await.unwrap()),
+        Db::Postgres(pool) => drop(sqlx::raw_sql(sql).execute(&**pool).await.unwrap()),
     }
 }
 
@@ -34,7 +34,7 @@ async fn pairs(db: &Db, sql: &str) -> Vec<(String, String)> {
     let sql = AssertSqlSafe(sql.to_owned());
     match db {
         Db::Sqlite { read, .. } => sqlx::query_as(sql).fetch_all(read).await.unwrap(),
-        Db::Postgres(pool) => sqlx::query_as(sql).fetch_all(pool).await.unwrap(),
+        Db::Postgres(pool) => sqlx::query_as(sql).fetch_all(&**pool).await.unwrap(),
     }
 }
 
@@ -67,7 +67,7 @@ pub async fn migrate_over_samples(db: &Db) {
     for (step, name) in migrator.iter().zip(steps(folder)) {
         match db {
             Db::Sqlite { write, .. } => migrator.run_to(step.version, write).await.unwrap(),
-            Db::Postgres(pool) => migrator.run_to(step.version, pool).await.unwrap(),
+            Db::Postgres(pool) => migrator.run_to(step.version, &**pool).await.unwrap(),
         }
         let samples = root("tests/it/migrations").join(&name);
         let samples = std::fs::read_to_string(samples).unwrap_or_else(|_| panic!("{name} has no sample rows"));
