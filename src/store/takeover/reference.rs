@@ -111,7 +111,7 @@ async fn others(pool: &PgPool) -> sqlx::Result<Vec<(String, String)>> {
          FROM pg_stat_activity
          WHERE datname = current_database() AND pid <> pg_backend_pid() AND usename IS NOT NULL
              AND COALESCE(backend_type, 'client backend') = 'client backend'
-             AND COALESCE(application_name, '') NOT IN ('trends-earth', 'psql', 'pg_dump')
+             AND COALESCE(application_name, '') NOT IN ('psql', 'pg_dump') AND COALESCE(application_name, '') NOT LIKE 'trends-earth%'
          ORDER BY backend_start",
     )
     .fetch_all(pool)

@@ -34,12 +34,12 @@ pub async fn losses(pool: &PgPool) -> anyhow::Result<Vec<(String, i64)>> {
 }
 
 /// Why nothing may be taken away now: nodes that live, runs of ours that have not ended, what the existing server cannot read.
-/// The pool must have this one connection only.
 pub async fn obstacles(pool: &PgPool, now: Time) -> sqlx::Result<Vec<String>> {
     let mut obstacles = Vec::new();
     let connected: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM pg_stat_activity
-         WHERE datname = current_database() AND application_name = 'trends-earth' AND pid <> pg_backend_pid()",
+         WHERE datname = current_database() AND application_name LIKE 'trends-earth%'
+             AND application_name <> current_setting('application_name')",
     )
     .fetch_one(pool)
     .await?;

@@ -75,7 +75,7 @@ async fn waits(mut on: PgConnection, stop: Arc<AtomicBool>) -> f64 {
         let now: f64 = sqlx::query_scalar(
             "SELECT COALESCE(max(EXTRACT(EPOCH FROM clock_timestamp() - l.waitstart)), 0)::float8
              FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-             WHERE NOT l.granted AND a.application_name <> 'trends-earth' AND a.datname = current_database()",
+             WHERE NOT l.granted AND a.application_name NOT LIKE 'trends-earth%' AND a.datname = current_database()",
         )
         .fetch_one(&mut on)
         .await
