@@ -70,17 +70,17 @@ macro_rules! writing {
     };
 }
 
-/// Runs one statement on a connection that is lent for it.
+/// Runs one statement on a connection that is lent for it. What waits for it is large, so it is boxed.
 #[macro_export]
 macro_rules! lent {
     ($pool:expr, |$on:ident| $query:expr) => {
-        async {
+        Box::pin(async {
             let mut lent = $pool.lend().await?;
             let $on = lent.connection()?;
             let answer = $query;
             lent.answered(&answer);
             answer
-        }
+        })
         .await
     };
 }
