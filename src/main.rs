@@ -5,11 +5,6 @@ use std::process::ExitCode;
 use clap::Parser;
 use trends_earth::cli::{self, Cli};
 
-/// Requests allocate much and briefly, and a burst of sign-ins takes 19 MiB each: this allocator is quicker than the
-/// system's, and gives back what is not used any more.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     if let Some(code) = cli::hidden() {
         return code;
