@@ -37,6 +37,8 @@ pub struct Order {
     owners: HashMap<Id, Owner>,
     /// Whether a worker was there.
     pub has_worker: bool,
+    /// Whether the system was being maintained.
+    pub rests: bool,
     given: Mutex<Given>,
 }
 
@@ -80,19 +82,18 @@ pub struct Place {
 
 /// The order as it is now, or was a moment ago where many wait.
 pub async fn current(app: &App) -> sqlx::Result<Arc<Order>> {
-    let mut board = app.board.0.lock().await;
-    if let Some(order) = board.as_ref().filter(|order| order.read.elapsed() < order.lasts()) {
-        return Ok(order.clone());
-    }
-    let order = Arc::new(Order::read(app).await?);
-    *board = Some(order.clone());
-    Ok(order)
+    reading(app, |order| order.read.elapsed() < order.lasts()).await
 }
 
 /// A reading after this one.
 pub async fn after(app: &App, old: &Arc<Order>) -> sqlx::Result<Arc<Order>> {
+    reading(app, |order| !Arc::ptr_eq(order, old)).await
+}
+
+/// The last reading, if it will do, else a new one; whoever asks meanwhile waits for it.
+async fn reading(app: &App, will_do: impl FnOnce(&Arc<Order>) -> bool) -> sqlx::Result<Arc<Order>> {
     let mut board = app.board.0.lock().await;
-    if let Some(order) = board.as_ref().filter(|order| !Arc::ptr_eq(order, old)) {
+    if let Some(order) = board.as_ref().filter(|order| will_do(order)) {
         return Ok(order.clone());
     }
     let order = Arc::new(Order::read(app).await?);
@@ -108,6 +109,7 @@ impl Order {
         let owners = owners(app, &users).await?;
         let since = before(app.clock.now(), app.config.lease_s);
         let has_worker = store::workers::any_since(&app.db, since).await?;
+        let rests = store::maintenance::get(&app.db).await?.is_some();
         let (mut pending, cancelled): (Vec<_>, Vec<_>) =
             waiting.into_iter().partition(|run| run.status == Status::Pending);
         pending.sort_unstable_by_key(|run| (run.start_date, run.execution));
@@ -122,7 +124,7 @@ impl Order {
         }
         turns.sort_unstable_by_key(|(turn, _)| *turn);
         let places = turns.iter().enumerate().map(|(at, (_, run))| (run.execution, at)).collect();
-        Ok(Order { read, cancelled, turns, places, owners, has_worker, given: Mutex::default() })
+        Ok(Order { read, cancelled, turns, places, owners, has_worker, rests, given: Mutex::default() })
     }
 
     /// So few wait that every reading is made for the one who asks.

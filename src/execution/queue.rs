@@ -5,10 +5,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use super::order::{self, Place};
-use crate::{
-    app::App,
-    store::{self, Id},
-};
+use crate::{app::App, store::Id};
 
 /// Waiting runs that are counted.
 const MOST: i64 = 1_000;
@@ -37,7 +34,7 @@ pub async fn explain(
     let order = order::current(app).await?;
     let held = if app.config.rehearse {
         Some("This is a rehearsal on a copy of the database; no run is started in it.")
-    } else if store::maintenance::get(&app.db).await?.is_some() {
+    } else if order.rests {
         Some("The system is being maintained; the run starts when that has ended.")
     } else {
         None
