@@ -77,6 +77,11 @@ async fn a_secret_goes_into_runs_of_its_script_and_is_read_nowhere() {
     let line = json!({"text": format!("sent {SECRET}"), "level": "INFO"});
     container.post(&format!("/api/v1/execution/{id}/log"), &line).await.expect(200);
     assert_eq!(ada.log(id).await.last().unwrap(), "sent ***");
+    // Who may not speak is refused in the same way whether he has guessed it or not.
+    for guess in [SECRET, "a guess of no worth"] {
+        let long = json!({"text": guess.repeat(10_000), "level": "INFO"});
+        ada.post(&format!("/api/v1/execution/{id}/log"), &long).await.refused(400, "Log text too long");
+    }
 
     // New code for a script with secrets comes from administrators only: it could send them anywhere.
     server.execute("UPDATE script SET user_id = (SELECT id FROM \"user\" WHERE email = 'ada@example.org')").await;
