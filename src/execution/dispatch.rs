@@ -13,6 +13,7 @@ use crate::{
     auth::tokens,
     store::{
         self, Id, Time, Tx,
+        executions::Change,
         jobs::{Claim, Free, Job, Waiting},
     },
 };
@@ -86,7 +87,7 @@ async fn take(app: &App, tx: &mut Tx, waiting: &Waiting, claim: &Claim<'_>) -> a
     }
     let (attempt, credential) = self::attempt(tx, waiting.execution, claim.scope, claim.now).await?;
     let by = By { actor, cause: "dispatched", message: Some(format!("attempt {attempt} on {}", claim.scope)) };
-    report::advance(tx, waiting.execution, status, Status::Ready, None, &by, claim.now).await?;
+    report::advance(tx, waiting.execution, &Change::to(status, Status::Ready), &by, claim.now).await?;
     Ok(Some(Taken::Run {
         job,
         attempt,

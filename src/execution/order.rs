@@ -14,6 +14,7 @@ use crate::{
     store::{
         self, Id, Time,
         jobs::{Free, Waiting},
+        users::Standing,
     },
 };
 
@@ -25,6 +26,15 @@ const EACH: Duration = Duration::from_micros(100);
 /// The last reading of this process.
 #[derive(Default)]
 pub struct Board(tokio::sync::Mutex<Option<Arc<Order>>>);
+
+impl Board {
+    /// A run was accepted here after the last reading: where it stands is known without asking.
+    pub async fn accepted(&self, execution: Id, start_date: Time, standing: Standing) {
+        let Some(order) = self.0.lock().await.clone() else { return };
+        let mut later = order.later.lock().unwrap_or_else(PoisonError::into_inner);
+        later.insert(execution, (start_date, standing));
+    }
+}
 
 /// One reading.
 pub struct Order {
@@ -40,6 +50,8 @@ pub struct Order {
     /// Whether the system was being maintained.
     pub rests: bool,
     given: Mutex<Given>,
+    /// Runs that were accepted here after the reading.
+    later: Mutex<HashMap<Id, (Time, Standing)>>,
 }
 
 /// What has been given out since the reading.
@@ -124,7 +136,7 @@ impl Order {
         }
         turns.sort_unstable_by_key(|(turn, _)| *turn);
         let places = turns.iter().enumerate().map(|(at, (_, run))| (run.execution, at)).collect();
-        Ok(Order { read, cancelled, turns, places, owners, has_worker, rests, given: Mutex::default() })
+        Ok(Order { read, cancelled, turns, places, owners, has_worker, rests, given: Mutex::default(), later: Mutex::default() })
     }
 
     /// So few wait that every reading is made for the one who asks.
@@ -146,12 +158,20 @@ impl Order {
         if self.is_new() {
             return Ok(None);
         }
-        // It was accepted after the reading.
+        // It was accepted after the reading, here or elsewhere.
+        let later = self.later.lock().unwrap_or_else(PoisonError::into_inner).get(&execution).copied();
+        if let Some((start_date, Standing { slots, active, waiting })) = later {
+            return Ok(Some(self.would_be(execution, Some(start_date), Owner { active, slots }, waiting)));
+        }
         let Some((user, start_date, own)) = store::jobs::standing(&app.db, execution).await? else { return Ok(None) };
-        Ok(owners(app, &[user]).await?.get(&user).map(|owner| {
-            let turn = Turn::of(execution, start_date, owner.active + own, owner.slots);
-            owner.place(self.turns.partition_point(|(before, _)| *before < turn), own)
-        }))
+        let owners = owners(app, &[user]).await?;
+        Ok(owners.get(&user).map(|owner| self.would_be(execution, start_date, *owner, own)))
+    }
+
+    /// The place among those of the reading of a run that is not one of them.
+    fn would_be(&self, execution: Id, start_date: Option<Time>, owner: Owner, own: i64) -> Place {
+        let turn = Turn::of(execution, start_date, owner.active + own, owner.slots);
+        owner.place(self.turns.partition_point(|(before, _)| *before < turn), own)
     }
 
     /// The next run that is due, whose owner has a free slot and that fits; it is not given out again from this reading.
