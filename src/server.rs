@@ -230,24 +230,13 @@ async fn tell(app: &App, pool: &Pool) {
     }
 }
 
-async fn listen(app: &App, pool: &sqlx::PgPool) {
+async fn listen(app: &App, pool: &Pool) {
     loop {
-        let heard = async {
-            let mut listener = sqlx::postgres::PgListener::connect_with(pool).await?;
-            listener.listen("trends_earth").await?;
-            loop {
-                listener.recv().await?;
-                app.wake();
-            }
-        };
-        let ended: Option<sqlx::Result<()>> = tokio::select! {
-            ended = heard => Some(ended),
-            () = app.stop.cancelled() => None,
-        };
-        match ended {
-            None => return,
-            Some(Ok(())) => {}
-            Some(Err(error)) => tracing::warn!(error = %error, "the database's notices are not heard"),
+        tokio::select! {
+            ended = pool.listen(|| app.wake()) => if let Err(error) = ended {
+                tracing::warn!(error = %error, "the database's notices are not heard");
+            },
+            () = app.stop.cancelled() => return,
         }
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(2)) => {}

@@ -136,7 +136,17 @@ impl Order {
         }
         turns.sort_unstable_by_key(|(turn, _)| *turn);
         let places = turns.iter().enumerate().map(|(at, (_, run))| (run.execution, at)).collect();
-        Ok(Order { read, cancelled, turns, places, owners, has_worker, rests, given: Mutex::default(), later: Mutex::default() })
+        Ok(Order {
+            read,
+            cancelled,
+            turns,
+            places,
+            owners,
+            has_worker,
+            rests,
+            given: Mutex::default(),
+            later: Mutex::default(),
+        })
     }
 
     /// So few wait that every reading is made for the one who asks.

@@ -144,7 +144,10 @@ pub async fn advance(tx: &mut Tx, id: Id, change: &Change<'_>, by: &By, now: Tim
         message: by.message.clone(),
     };
     store::events::insert(tx, id, &event).await?;
-    tx.notify();
+    // A slot that is free, or somebody who asks for the end: what is under way changes nothing for other nodes.
+    if to.is_terminal() || to == Status::Cancelling {
+        tx.notify();
+    }
     tracing::info!(execution.id = %id, status_from = %from, status_to = %to, cause = by.cause, "execution {id} is now {to}");
     Ok(())
 }

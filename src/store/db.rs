@@ -111,8 +111,6 @@ impl Db {
             let rest = url.split_once("://").map_or("", |(_, rest)| rest);
             let options = PgConnectOptions::from_str(&format!("postgresql://{rest}"))
                 .context("the URL of the database is not one of PostgreSQL")?
-                // Each process has a name of its own, by which it tells its connections from those of others.
-                .application_name(&format!("trends-earth {}", uuid::Uuid::new_v4().simple()))
                 .options([("TimeZone", "UTC"), ("statement_timeout", &statement_timeout.as_millis().to_string())])
                 .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(1));
             let db = Db::Postgres(Pool::new(options, connections)?);

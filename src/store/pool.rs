@@ -12,9 +12,10 @@ use std::{
 use deadpool::managed::{self, Metrics, Object, PoolError, RecycleError, RecycleResult, Timeouts};
 use sqlx::{
     ConnectOptions, Connection, PgConnection, PgPool, Postgres, Transaction,
-    postgres::{PgConnectOptions, PgPoolOptions},
+    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
 use tokio::sync::Notify;
+use uuid::Uuid;
 
 use crate::lent;
 
@@ -31,6 +32,8 @@ pub struct Pool {
     transactions: PgPool,
     statements: managed::Pool<Maker>,
     news: Arc<Notify>,
+    /// By this word a process knows its own notices.
+    own: Uuid,
 }
 
 impl Deref for Pool {
@@ -43,6 +46,9 @@ impl Deref for Pool {
 impl Pool {
     /// At most so many connections in all, half of them of each kind; they are made when they are needed.
     pub fn new(options: PgConnectOptions, connections: u32) -> anyhow::Result<Self> {
+        let own = Uuid::new_v4();
+        // By its name an operator tells the connections of one process from those of others.
+        let options = options.application_name(&format!("trends-earth {}", own.simple()));
         let transactions = PgPoolOptions::new()
             .max_connections(connections.div_ceil(2))
             .acquire_timeout(WAIT)
@@ -61,7 +67,7 @@ impl Pool {
             .timeouts(Timeouts { wait: Some(WAIT), create: None, recycle: None })
             .runtime(deadpool::Runtime::Tokio1)
             .build()?;
-        Ok(Pool { transactions, statements, news: Arc::default() })
+        Ok(Pool { transactions, statements, news: Arc::default(), own })
     }
 
     /// Begins a transaction by this statement.
@@ -77,8 +83,21 @@ impl Pool {
 
     /// Tells all nodes that there is news. A notice that is lost is made up for by the next look of each: it waits for no disk.
     pub async fn tell(&self) -> sqlx::Result<()> {
-        let text = "SELECT set_config('synchronous_commit', 'off', TRUE), pg_notify('trends_earth', '')";
-        lent!(self, |on| sqlx::query(text).execute(on).await.map(drop))
+        let text = "SELECT set_config('synchronous_commit', 'off', TRUE), pg_notify('trends_earth', $1)";
+        let own = self.own.simple().to_string();
+        lent!(self, |on| sqlx::query(text).bind(own).execute(on).await.map(drop))
+    }
+
+    /// Waits, on a connection of its own, for notices of other processes; `heard` is called with each.
+    pub async fn listen(&self, heard: impl Fn()) -> sqlx::Result<()> {
+        let own = self.own.simple().to_string();
+        let mut listener = PgListener::connect_with(&self.transactions).await?;
+        listener.listen("trends_earth").await?;
+        loop {
+            if listener.recv().await?.payload() != own {
+                heard();
+            }
+        }
     }
 
     /// A connection for one statement.

@@ -183,14 +183,12 @@ pub async fn set_failure(tx: &mut Tx, execution: Id, failure: &Json) -> sqlx::Re
 /// Where results lie that are too large for their row; `None` if they stand in it.
 pub async fn set_results_key(tx: &mut Tx, execution: Id, key: Option<&str>) -> sqlx::Result<()> {
     within!(tx, |on| {
-        sqlx::query(
-        "UPDATE execution_run SET results_key = $2 WHERE execution_id = $1"
-    )
-    .bind(execution)
-    .bind(key)
-    .execute(on)
-    .await
-    .map(drop)
+        sqlx::query("UPDATE execution_run SET results_key = $2 WHERE execution_id = $1")
+            .bind(execution)
+            .bind(key)
+            .execute(on)
+            .await
+            .map(drop)
     })
 }
 

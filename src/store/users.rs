@@ -368,8 +368,7 @@ pub async fn lock_slots(tx: &mut Tx, id: Id, default: i64) -> sqlx::Result<Optio
 }
 
 /// How many runs a user may have active, `$1` if nothing else is said; NULL without a limit.
-const SLOTS: &str =
-    "CAST(CASE WHEN u.role IN ('ADMIN', 'SUPERADMIN') THEN NULL ELSE COALESCE(u.max_concurrent_executions, $1) END AS BIGINT) AS slots";
+const SLOTS: &str = "CAST(CASE WHEN u.role IN ('ADMIN', 'SUPERADMIN') THEN NULL ELSE COALESCE(u.max_concurrent_executions, $1) END AS BIGINT) AS slots";
 
 /// Runs of a user that hold a slot, counted to 1,000. The list of states is the condition of the index of open executions, word
 /// for word.
