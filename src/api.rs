@@ -16,6 +16,7 @@ pub mod gee_credentials;
 pub mod health;
 pub mod news;
 pub mod oauth;
+mod objects;
 pub mod pages;
 pub mod rate_limits;
 pub mod scripts;
@@ -128,6 +129,7 @@ pub fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(executions::routes())
         .merge(status::routes())
         .merge(stats::routes())
+        .merge(objects::routes())
         .split_for_parts()
 }
 

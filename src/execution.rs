@@ -4,6 +4,7 @@ pub mod cancel;
 pub mod dispatch;
 pub mod failure;
 pub mod idempotency;
+pub mod journal;
 pub mod log;
 pub mod parameters;
 pub mod queue;

@@ -253,11 +253,12 @@ impl Worker {
         Share { worker: self.clone(), used: share }
     }
 
-    /// What runs may still reserve: all cores, and 80 % of the memory.
+    /// What runs may still reserve.
     fn free(&self) -> Free {
         let used = self.used();
-        let all_cpu_nanos = i64::try_from(cpu_for_runs()).unwrap_or(i64::MAX);
-        let all_memory_bytes = i64::try_from(memory_for_runs()).unwrap_or(i64::MAX);
+        let room = self.engine.room();
+        let all_cpu_nanos = i64::try_from(room.cpu_nanos).unwrap_or(i64::MAX);
+        let all_memory_bytes = i64::try_from(room.memory_bytes).unwrap_or(i64::MAX);
         Free {
             cpu_nanos: all_cpu_nanos - used.cpu_nanos,
             memory_bytes: all_memory_bytes - used.memory_bytes,

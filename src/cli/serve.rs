@@ -1,6 +1,6 @@
 //! `serve` and `worker`: the server, with or without one or the other half.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use tokio::{
@@ -11,8 +11,13 @@ use tokio::{
 use super::say;
 use crate::{
     app::{App, DataDir},
-    config::{Config, Flags, SandboxSetting},
-    engine::{Engine, process::Process},
+    config::{Config, Flags, SandboxSetting, containers::EngineSetting},
+    engine::{
+        Engine,
+        docker::{Docker, daemon::is_away},
+        process::Process,
+        swarm::Swarm,
+    },
     jobs, pulse,
     server::{self, Server},
     store::{self, Db},
@@ -59,8 +64,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     ));
     stop_on_signals(&server.app)?;
     if !args.no_worker {
-        let (config, data) = (server.app.config.clone(), server.data.clone());
-        server.work(async move { engine(&config, &data).await });
+        let (app, data) = (server.app.clone(), server.data.clone());
+        server.work(async move { engine(&app, &data).await });
     }
     server.run(listener).await?;
     Ok(ExitCode::SUCCESS)
@@ -80,10 +85,10 @@ pub async fn work(args: WorkerArgs) -> anyhow::Result<ExitCode> {
         config.data_dir.display()
     );
     let data = Arc::new(DataDir::open(&config.data_dir)?);
-    let engine = engine(&config, &data).await?;
     let server = Server::open(config, data.clone(), false).await?;
     let app = server.app;
     stop_on_signals(&app)?;
+    let engine = engine(&app, &data).await?;
     app.tasks.spawn(pulse::watch(app.clone()));
     if let Db::Postgres(pool) = &app.db {
         app.tasks.spawn(server::listen(app.clone(), pool.clone()));
@@ -116,7 +121,22 @@ async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
 }
 
 /// The engine of the settings, with a word about what it keeps.
-pub async fn engine(config: &Config, data: &DataDir) -> anyhow::Result<Arc<dyn Engine>> {
+pub async fn engine(app: &App, data: &DataDir) -> anyhow::Result<Arc<dyn Engine>> {
+    let config = &app.config;
+    let instance = store::installation::id(&app.db).await?;
+    match config.engine {
+        EngineSetting::Process => {}
+        EngineSetting::Docker => {
+            let docker = answering(app, || Docker::open(config, instance)).await?;
+            tracing::info!(scope = docker.scope(), "scripts run here");
+            return Ok(Arc::new(docker));
+        }
+        EngineSetting::Swarm => {
+            let swarm = answering(app, || Swarm::open(config, instance)).await?;
+            tracing::info!(scope = swarm.scope(), "scripts run here");
+            return Ok(Arc::new(swarm));
+        }
+    }
     let process = Process::open(config, &data.path, &data.node).await?;
     let broken: Vec<&str> = process.choice.checks.iter().filter(|c| !c.ok).map(|c| c.name.as_str()).collect();
     tracing::info!(
@@ -127,6 +147,20 @@ pub async fn engine(config: &Config, data: &DataDir) -> anyhow::Result<Arc<dyn E
         "scripts run here"
     );
     Ok(Arc::new(process))
+}
+
+/// An engine whose daemon may not answer yet.
+async fn answering<E, F: Future<Output = anyhow::Result<E>>>(app: &App, open: impl Fn() -> F) -> anyhow::Result<E> {
+    loop {
+        match open().await {
+            Err(error) if is_away(&error) => tracing::warn!(error = format!("{error:#}"), "runs and builds wait"),
+            other => return other,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(2)) => {}
+            () = app.stop.cancelled() => anyhow::bail!("the server stops"),
+        }
+    }
 }
 
 /// First signal: stop taking work and finish requests. Second one: leave at once; the database knows what was under way.
@@ -151,6 +185,18 @@ pub fn stop_on_signals(app: &App) -> anyhow::Result<()> {
         }
     });
     Ok(())
+}
+
+/// Waits until somebody asks this process to end. Without it the first process of a container would not hear.
+pub async fn told_to_stop() {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
 }
 
 /// Opens the database of the settings for a command that only administers, beside a server that may run.

@@ -15,12 +15,12 @@ use super::{
     keep_output::{self, Kept},
 };
 use crate::{
-    build,
-    engine::{Build, End, Entry, Exit, Limits, NEEDS_SOURCES, News, Run, Unit, Word, grouped},
+    build::{self, configuration::Configuration},
+    engine::{Build, End, Entry, Exit, Limits, Made, NEEDS_SOURCES, News, Room, Run, Unit, grouped},
     execution::{
         dispatch::{self, actor},
         failure::{Class, Failure},
-        log,
+        journal,
         report::{self, By, Report},
         results,
         status::Status,
@@ -28,9 +28,6 @@ use crate::{
     json::mend,
     store::{self, Time, Tx, executions::Parts, jobs::Job, logs::Line, runs::ExecutionRun, script_versions::Version},
 };
-
-/// Characters of one log line.
-const LINE_CHARS: usize = 10_000;
 
 /// What must be remembered of a run between two workers, in the job's payload.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -54,6 +51,8 @@ struct Follower<'a> {
     last_line: Option<Time>,
     /// Since when this worker drives it; like the unit's own clock it stands still while the machine sleeps.
     followed: Instant,
+    /// Since when its end is reported, while it lives.
+    reported: Option<Instant>,
     /// Since when its unit is asked to end.
     stopping: Option<Instant>,
     /// What the unit has printed, as far as it is kept.
@@ -62,6 +61,9 @@ struct Follower<'a> {
 
 /// How long a unit may take to end once it was asked to, or after its time: then its execution ends without it.
 const STOP_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a unit may still live whose end was reported.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// Seconds that a unit gets beyond its own limit of time before it is ended from outside.
 const BEYOND_S: u64 = 60;
@@ -163,6 +165,7 @@ impl<'a> Follower<'a> {
             retries,
             memory,
             last_line: None,
+            reported: None,
             stopping: None,
             followed: Instant::now(),
             output: Kept::nothing(),
@@ -192,16 +195,28 @@ impl<'a> Follower<'a> {
         let params =
             execution.and_then(|e| e.params).ok_or_else(|| anyhow::anyhow!("execution {id} has no parameters"))?;
         let configuration = build::stored(&version.config)?;
-        let mut environment = version.requirements_digest.clone();
-        if environment.as_ref().is_some_and(|name| !self.worker.engine.has(name)) {
-            let Some(built) = self.build_here(&version, &script).await? else { return Ok(None) };
-            environment = Some(built);
+        let engine = &self.worker.engine;
+        let mut made = version.made(engine.makes()).map(str::to_owned);
+        let is_here = match &made {
+            Some(made) => engine.has(made).await?,
+            // A script without packages needs no environment, but every script needs an image.
+            None => engine.makes() == Made::Environment,
+        };
+        if !is_here {
+            made = self.build_here(&version, &configuration, &script).await?;
+            if made.is_none() {
+                return Ok(None);
+            }
         }
+        let (cpu, memory) = store::runs::reservation(&app.db, id).await?.unwrap_or_default();
         Ok(Some(Run {
             execution: id,
+            script_id: version.script_id,
             attempt,
             script,
-            environment,
+            made,
+            reservation: Room { cpu_nanos: cpu.unsigned_abs(), memory_bytes: memory.unsigned_abs() },
+            objects_secret: app.tokens.objects_secret(id, attempt),
             params: params.0.get().to_owned(),
             limits: self.limits.clone(),
             uses_gee: configuration.uses_gee,
@@ -209,9 +224,14 @@ impl<'a> Follower<'a> {
         }))
     }
 
-    /// Builds the environment of a version that another machine has built. `None` if the job was lost meanwhile, or the
+    /// Builds a version here that another machine, or another engine, has built. `None` if the job was lost meanwhile, or the
     /// run is to end.
-    async fn build_here(&mut self, version: &Version, script: &Path) -> anyhow::Result<Option<String>> {
+    async fn build_here(
+        &mut self,
+        version: &Version,
+        configuration: &Configuration,
+        script: &Path,
+    ) -> anyhow::Result<Option<String>> {
         let engine = self.worker.engine.clone();
         let author = store::scripts::get(&self.worker.app.db, version.script_id).await?.and_then(|s| s.user_id);
         let requirements = tokio::fs::read_to_string(script.join("requirements.txt")).await.unwrap_or_default();
@@ -219,7 +239,15 @@ impl<'a> Follower<'a> {
         for sources in [false, true] {
             let author = author.unwrap_or(version.script_id);
             let requirements = requirements.clone();
-            let build = Build { version: version.id, author, script: script.to_owned(), requirements, sources };
+            let build = Build {
+                version: version.id,
+                digest: version.digest.clone(),
+                configuration: configuration.clone(),
+                author,
+                script: script.to_owned(),
+                requirements,
+                sources,
+            };
             engine.build(&build).await?;
             let mut beat = tokio::time::interval(Duration::from_secs(self.worker.app.config.heartbeat_s));
             let mut offset = 0;
@@ -247,7 +275,11 @@ impl<'a> Follower<'a> {
                 Some(0) => {
                     let built = engine.seal(&build).await?;
                     engine.forget(unit).await?;
-                    return built.map(Some).ok_or_else(|| anyhow::anyhow!("a build left no environment"));
+                    let built = built.ok_or_else(|| anyhow::anyhow!("a build left nothing"))?;
+                    let mut tx = self.worker.app.db.begin().await?;
+                    store::script_versions::set_made(&mut tx, version.id, engine.makes(), &built).await?;
+                    tx.commit().await?;
+                    return Ok(Some(built));
                 }
                 Some(NEEDS_SOURCES) if !sources => engine.forget(unit).await?,
                 code => anyhow::bail!("the environment could not be built on this machine (exit code {code:?})"),
@@ -285,9 +317,28 @@ impl<'a> Follower<'a> {
         if self.lease.has_passed() {
             return Ok(Next::Nothing);
         }
-        match self.worker.engine.start(&run).await {
-            Ok(()) => Ok(Next::Follow),
+        let engine = &self.worker.engine;
+        match self.beating(engine.start(&run)).await {
+            Ok(Some(())) => Ok(Next::Follow),
+            Ok(None) => Ok(Next::Nothing),
             Err(error) => self.give_up(error, "The run could not be started on this machine.").await,
+        }
+    }
+
+    /// Waits for something that may take longer than the lease, and renews it meanwhile. `None` if the job was lost.
+    async fn beating<T>(&mut self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<Option<T>> {
+        let mut work = std::pin::pin!(work);
+        let mut beat = tokio::time::interval(Duration::from_secs(self.worker.app.config.heartbeat_s));
+        loop {
+            tokio::select! {
+                done = &mut work => return done.map(Some),
+                _ = beat.tick() => match heartbeat(self.worker, self.job, &mut self.lease).await {
+                    Ok(Some(_)) => {}
+                    Ok(None) => return Ok(None),
+                    Err(error) if self.lease.has_passed() => return Err(error),
+                    Err(error) => tracing::warn!(error = format!("{error:#}"), "no heartbeat"),
+                }
+            }
         }
     }
 
@@ -370,7 +421,14 @@ impl<'a> Follower<'a> {
             Err(error) => return Err(error),
         };
         let Some(status) = answer else { return Ok(false) };
-        let over = status.is_none_or(|status| status == Status::Cancelling || status.is_terminal());
+        let over = match status {
+            // It said so itself and is about to end.
+            Some(Status::Finished | Status::Failed) => {
+                self.reported.get_or_insert_with(Instant::now).elapsed() >= LAST_WORDS
+            }
+            Some(status) => status == Status::Cancelling || status.is_terminal(),
+            None => true,
+        };
         if (over || self.is_late()) && self.stopping.is_none() {
             self.worker.engine.stop(self.unit()).await?;
             self.stopping = Some(Instant::now());
@@ -458,8 +516,20 @@ impl<'a> Follower<'a> {
         tx.commit().await?;
         if next.is_some() {
             app.wake();
+            self.tidy().await;
         }
         Ok(next)
+    }
+
+    /// Removes what an ended unit has left where nobody looks at it: what it printed is kept. If that fails, it is done with
+    /// other remains every minute.
+    async fn tidy(&self) {
+        if self.worker.engine.keeps_ended() {
+            return;
+        }
+        if let Err(error) = self.worker.engine.forget(self.unit()).await {
+            tracing::warn!(execution.id = %self.job.subject_id, error = format!("{error:#}"), "an ended unit could not be removed");
+        }
     }
 
     async fn remember(&self, tx: &mut Tx) -> anyhow::Result<()> {
@@ -467,51 +537,16 @@ impl<'a> Follower<'a> {
         Ok(store::jobs::set_payload(tx, self.job, &payload).await?)
     }
 
-    /// Log lines, progress, the beginning: in the transaction that moves the journal's offset, so that each is stored once.
+    /// What it said, in the transaction that moves the journal's offset.
     async fn store(&mut self, tx: &mut Tx, entries: Vec<Entry>, offset: u64, now: Time) -> anyhow::Result<()> {
-        let id = self.job.subject_id;
-        // A run may speak by `POST …/log` too, which counts in the same place.
-        if let Some(run) = store::runs::find_within(tx, id).await? {
-            self.run.log_bytes = run.log_bytes;
+        let by = self.by("reported");
+        let said = journal::Said { entries, offset: i64::try_from(offset)?, by };
+        let failed = journal::keep(tx, &self.worker.app, &mut self.run, said, &mut self.last_line, now).await?;
+        if failed.is_some() {
+            self.memory.failed = failed;
+            self.remember(tx).await?;
         }
-        let mut lines = Vec::new();
-        let mut progress = None;
-        let mut running = false;
-        for entry in entries {
-            match entry.word {
-                Word::Log { level, text } => self.keep_line(&mut lines, &level, text, entry.at, now),
-                Word::Progress(value) => progress = progress_of(value).or(progress),
-                Word::Phase(phase) => running |= phase == "running",
-                Word::Failed { class, message } => {
-                    self.memory.failed = Some((class, message.chars().take(LINE_CHARS).collect()));
-                    self.remember(tx).await?;
-                }
-            }
-        }
-        store::logs::insert(tx, id, &lines).await?;
-        if running || progress.is_some() {
-            let report = Report { status: running.then_some(Status::Running), progress, ..Report::default() };
-            report::apply(tx, &self.worker.app, id, &report, &self.by("reported"), now).await?;
-        }
-        self.run.journal_offset = i64::try_from(offset)?;
-        store::runs::advance_journal(tx, id, self.run.journal_offset, self.run.log_bytes).await?;
         Ok(())
-    }
-
-    /// Adds a line within the limits of the run.
-    fn keep_line(&mut self, lines: &mut Vec<Line>, level: &str, text: String, at: f64, now: Time) {
-        let text = if text.chars().nth(LINE_CHARS).is_some() { text.chars().take(LINE_CHARS).collect() } else { text };
-        let line = Line { level: level_of(level), text, at: self.date(at, now) };
-        lines.extend(log::keep(&mut self.run.log_bytes, self.worker.app.config.log_max_bytes, line));
-    }
-
-    /// The unit's own time of a line, within what can be true: not in the future, and never before the line that precedes it.
-    fn date(&mut self, at: f64, now: Time) -> Time {
-        let claimed = self.worker.app.clock.of_machine(at);
-        let earliest = self.last_line.or(self.run.started_at).unwrap_or(now).min(now);
-        let date = claimed.clamp(earliest, now);
-        self.last_line = Some(date);
-        date
     }
 
     /// What the end of a unit means for its execution.
@@ -571,20 +606,4 @@ impl<'a> Follower<'a> {
 
 fn failed(failure: Failure) -> Report {
     Report { status: Some(Status::Failed), failure: Some(failure), ..Report::default() }
-}
-
-/// 0 to 100; what is no number is no progress.
-fn progress_of(value: f64) -> Option<i32> {
-    #[expect(clippy::cast_possible_truncation, reason = "clamped to 0..100")]
-    (!value.is_nan()).then(|| value.clamp(0.0, 100.0).round() as i32)
-}
-
-/// A known level as it is, anything else as INFO.
-pub fn level_of(level: &str) -> String {
-    let upper = level.to_uppercase();
-    if matches!(upper.as_str(), "DEBUG" | "INFO" | "WARNING" | "WARN" | "ERROR" | "CRITICAL") {
-        level.to_owned()
-    } else {
-        "INFO".to_owned()
-    }
 }

@@ -65,7 +65,8 @@ pub async fn sweep(worker: &Worker) -> anyhow::Result<()> {
 fn look(data: &Path, sizes: &Sizes) -> anyhow::Result<Vec<Cached>> {
     let mut cached = Vec::new();
     for kind in ["envs", "versions"] {
-        for entry in std::fs::read_dir(data.join(kind))? {
+        // Not every engine has both.
+        for entry in std::fs::read_dir(data.join(kind)).into_iter().flatten() {
             let entry = entry?;
             let (path, Ok(name)) = (entry.path(), entry.file_name().into_string()) else { continue };
             let Ok(meta) = entry.metadata() else { continue };

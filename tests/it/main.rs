@@ -10,6 +10,7 @@ mod api;
 mod build;
 mod cli;
 mod clients;
+mod conformance;
 mod contract;
 mod database;
 mod durability;

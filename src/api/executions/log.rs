@@ -13,8 +13,7 @@ use crate::{
     app::App,
     auth::{Reporter, User},
     error::{Error, Result},
-    execution::log,
-    jobs::run_execution::level_of,
+    execution::{journal::level_of, log},
     json::Object,
     store::{
         self,

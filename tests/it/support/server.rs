@@ -34,6 +34,8 @@ const ADMIN: (&str, &str) = ("admin@example.org", "Admin!Passw0rd#1");
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     pub no_worker: bool,
+    /// Where it listens, if not on a port of loopback that is free.
+    pub listen: Option<String>,
     /// Settings beside those of every test.
     pub env: BTreeMap<String, String>,
     /// Whether the server lives where no namespace can be made: inside a sandbox of its own.
@@ -403,7 +405,8 @@ async fn spawn(folder: &Path, options: &Options) -> (Child, String) {
     let log = File::options().create(true).append(true).open(folder.join("server.log")).unwrap();
     let said = folder.join("server.out");
     let mut command = program(options.confined);
-    command.args(["serve", "--listen", "127.0.0.1:0", "--migrate", "--data-dir"]).arg(folder);
+    let listen = options.listen.as_deref().unwrap_or("127.0.0.1:0");
+    command.args(["serve", "--listen", listen, "--migrate", "--data-dir"]).arg(folder);
     if options.no_worker {
         command.arg("--no-worker");
     }
