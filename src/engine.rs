@@ -64,6 +64,11 @@ pub trait Engine: Send + Sync {
     /// The last lines that a unit has printed, at most `OUTPUT_LINES`; `None` where nothing of it is left.
     async fn output(&self, unit: Unit) -> anyhow::Result<Option<String>>;
 
+    /// The machines that this engine's own scheduler knows; `None` where each worker speaks for its own.
+    async fn nodes(&self) -> anyhow::Result<Option<Vec<state::Node>>> {
+        Ok(None)
+    }
+
     /// The units of this engine that live.
     async fn list(&self) -> anyhow::Result<Vec<Unit>>;
 

@@ -7,11 +7,16 @@ use secrecy::ExposeSecret;
 use super::say;
 use crate::{
     app::DataDir,
-    config::{Config, Flags},
-    engine::process::{self, Process, probe},
+    config::{Config, Flags, containers::EngineSetting},
+    engine::{
+        Engine,
+        docker::Docker,
+        process::{self, Process, probe},
+        swarm::Swarm,
+    },
     mail,
     objects::Objects,
-    store::Db,
+    store::{Db, Id},
 };
 
 #[derive(Debug, clap::Args)]
@@ -32,6 +37,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     good &= told("database", database(&config, &data).await);
     good &= told("objects", objects(&data).await);
     good &= told("mail", mail::open(&config, &data.path)?.check().await);
+    if config.engine != EngineSetting::Process {
+        good &= told("engine", containers(&config).await);
+        return Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     match Process::open(&config, &data.path, &data.node).await {
         Err(error) => {
             line(false, "scripts", &format!("{error:#}"));
@@ -68,6 +77,15 @@ fn told(name: &str, result: anyhow::Result<String>) -> bool {
         }
     }
     true
+}
+
+/// Which daemon or cluster the settings name. Nothing is made there.
+async fn containers(config: &Config) -> anyhow::Result<String> {
+    let nobody = Id::random();
+    Ok(match config.engine {
+        EngineSetting::Swarm => Swarm::open(config, nobody).await?.scope().to_owned(),
+        _ => Docker::open(config, nobody).await?.scope().to_owned(),
+    })
 }
 
 async fn database(config: &Config, data: &DataDir) -> anyhow::Result<String> {

@@ -2,6 +2,7 @@
 //! and hardened. All tasks are looked at together, once a second at most. Images are built on the manager that is spoken to.
 
 mod gate;
+mod nodes;
 mod service;
 
 use std::{
@@ -28,6 +29,7 @@ use super::{
         network::{Gates, Way},
         printed, unit,
     },
+    state::Node,
 };
 use crate::{config::Config, store::Id};
 
@@ -344,6 +346,14 @@ impl Engine for Swarm {
             LogsOptions { stdout: true, stderr: true, tail: OUTPUT_LINES.to_string(), ..LogsOptions::default() };
         let lines = Box::pin(self.daemon.docker.service_logs(&unit.to_string(), Some(options)));
         tokio::time::timeout(LINES, printed(lines)).await.unwrap_or(Ok(None))
+    }
+
+    async fn nodes(&self) -> anyhow::Result<Option<Vec<Node>>> {
+        let docker = &self.daemon.docker;
+        // Whatever runs there takes its room, whoever started it.
+        let (nodes, tasks) =
+            tokio::try_join!(docker.list_nodes(None::<ListNodesOptions>), docker.list_tasks(None::<ListTasksOptions>))?;
+        Ok(Some(nodes.iter().map(|node| nodes::shown(node, &tasks)).collect()))
     }
 
     async fn list(&self) -> anyhow::Result<Vec<Unit>> {

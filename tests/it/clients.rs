@@ -6,8 +6,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-use serde_json::{Value, json};
 use secrecy::ExposeSecret;
+use serde_json::{Value, json};
 use trends_earth::{
     engine::docker::unit::{BUCKET, OBJECTS, PREFIX},
     store::{Db, users::Role},

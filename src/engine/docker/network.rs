@@ -15,7 +15,7 @@ use bollard::{
     },
 };
 use futures::StreamExt;
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 
 use super::{
     daemon::{Daemon, settled, there},
@@ -60,6 +60,8 @@ pub struct Gates {
     /// The name of the image that is made of the program.
     made: OnceCell<String>,
     at_registry: OnceCell<String>,
+    /// One at a time opens ways: two would make everything twice.
+    pub(in crate::engine) turn: Mutex<()>,
     env: Vec<String>,
 }
 
@@ -94,12 +96,14 @@ impl Gates {
             program,
             made: OnceCell::new(),
             at_registry: OnceCell::new(),
+            turn: Mutex::default(),
             env,
         })
     }
 
     /// The network of a way, with a gate that lives.
     pub async fn open(&self, daemon: &Daemon, way: Way) -> anyhow::Result<Opened> {
+        let _turn = self.turn.lock().await;
         let network = daemon.name(way.name());
         let name = format!("{network}-gate");
         let image = self.image(daemon).await?;

@@ -24,6 +24,7 @@ const MEMORY: i64 = 256 << 20;
 
 /// The network of a way, with a gate that the cluster keeps alive.
 pub async fn open(gates: &Gates, daemon: &Daemon, way: Way) -> anyhow::Result<Opened> {
+    let _turn = gates.turn.lock().await;
     let network = daemon.name(way.name());
     let name = format!("{network}-gate");
     let image = gates.pushed(daemon).await?;

@@ -103,6 +103,36 @@ impl Arena {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
+    /// The node that a service's task is on.
+    pub fn node_of(&self, execution: &str) -> String {
+        self.docker_says(&["service", "ps", "--format", "{{.Node}}", &format!("execution-{execution}")])
+    }
+
+    fn swarm_script(&self, verb: &str, node: &str) {
+        let folder = self.host.strip_prefix("unix://").unwrap().strip_suffix("/n1/docker.sock").unwrap();
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/docker/swarm");
+        let number = node.strip_prefix("node").unwrap();
+        assert!(Command::new(script).args([verb, folder, number]).status().unwrap().success());
+    }
+
+    /// Takes a node off the network.
+    pub fn cut(&self, node: &str) {
+        self.swarm_script("cut", node);
+    }
+
+    /// And back.
+    pub fn mend(&self, node: &str) {
+        self.swarm_script("mend", node);
+    }
+
+    /// Containers of a run on one node.
+    pub fn containers_on(&self, node: &str, execution: &str) -> String {
+        let host = self.host.replace("/n1/", &format!("/n{}/", node.strip_prefix("node").unwrap()));
+        let filter = format!("name=execution-{execution}");
+        let output = Command::new("docker").args(["-H", &host, "ps", "-aqf", &filter]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
     /// Takes the unit of a run away, so that it leaves no word.
     pub async fn destroy(&self, execution: &str) {
         match self.kind {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::arena::{Arena, Kind};
-use crate::support::{Client, token};
+use crate::support::{Client, token, until};
 
 pub async fn keep_their_promises(arena: &Arena, admin: &Client, unit: &str) {
     let hosts: Vec<Value> = arena.own_addresses().into_iter().map(|(host, port)| json!([host, port])).collect();
@@ -29,4 +29,26 @@ pub async fn keep_their_promises(arena: &Arena, admin: &Client, unit: &str) {
     for secret in [token::SECRET, &admin.password] {
         assert!(!told.contains(secret), "a secret of the server is told");
     }
+}
+
+/// A node is cut off while it has a run: that is lost, and what its container still says when the node is back changes nothing.
+pub async fn are_lost_with_their_node(arena: &Arena, admin: &Client, unit: &str) {
+    let (id, node) = loop {
+        let id = admin.run(unit, &json!({"do": "tick", "ticks": 10_000})).await;
+        admin.said(&id, "tick 2").await;
+        let node = arena.node_of(&id);
+        if node != "node1" {
+            break (id, node);
+        }
+        admin.post_empty(&format!("/api/v1/execution/{id}/cancel")).await.expect(202);
+        admin.ended(&id).await;
+    };
+    arena.cut(&node);
+    let run = admin.ended(&id).await;
+    assert_eq!((&run["status"], &run["failure"]["class"]), (&json!("FAILED"), &json!("infrastructure")), "{run}");
+    let lines = admin.log(&id).await;
+    arena.mend(&node);
+    until("its container is gone", async || arena.containers_on(&node, &id).is_empty()).await;
+    assert_eq!(admin.log(&id).await.len(), lines.len(), "late words are heard and not kept");
+    assert_eq!(admin.get(&format!("/api/v1/execution/{id}")).await.data(200)["status"], "FAILED");
 }
