@@ -67,6 +67,9 @@ const LAST_WORDS: Duration = Duration::from_secs(10);
 /// Seconds that a unit gets beyond its own limit of time before it is ended from outside.
 const BEYOND_S: u64 = 60;
 
+/// The cause of an end of which nothing was heard.
+const LOST: &str = "lost";
+
 /// How soon after a heartbeat a wake-up may cause the next one.
 const WOKEN: Duration = Duration::from_secs(1);
 
@@ -473,7 +476,7 @@ impl<'a> Follower<'a> {
     }
 
     async fn finish_failed(&mut self, failure: Failure) -> anyhow::Result<Next> {
-        self.finish(failed(failure), "lost").await
+        self.finish(failed(failure), LOST).await
     }
 
     async fn finish(&mut self, report: Report, cause: &'static str) -> anyhow::Result<Next> {
@@ -488,9 +491,14 @@ impl<'a> Follower<'a> {
             store::execution_output::put(&mut tx, self.job.subject_id, &text, now).await?;
         }
         report::apply(&mut tx, &self.worker.app, self.job.subject_id, &report, &self.by(cause), now).await?;
+        if cause == LOST {
+            // It may be at work where nobody sees it: what it still says must not be taken for more than it is.
+            store::credentials::revoke(&mut tx, self.job.subject_id, now).await?;
+        }
         store::jobs::finish(&mut tx, self.job, None, now).await?;
         tx.commit().await?;
         app.wake();
+        self.tidy().await;
         Ok(Next::Nothing)
     }
 }

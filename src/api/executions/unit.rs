@@ -87,9 +87,11 @@ async fn add(
     }
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
-    store::executions::lock(&mut tx, path.0).await?.ok_or_else(missing)?;
-    // Words of an earlier attempt are heard and change nothing.
-    let Some(mut row) = current(&mut tx, &run).await? else { return Ok(data(Stored { offset: next })) };
+    let status = store::executions::lock(&mut tx, path.0).await?.ok_or_else(missing)?;
+    // Words of an earlier attempt, and those after the end, are heard and change nothing.
+    let Some(mut row) = current(&mut tx, &run).await?.filter(|_| !status.is_terminal()) else {
+        return Ok(data(Stored { offset: next }));
+    };
     if row.journal_offset != offset {
         return Ok(data(Stored { offset: row.journal_offset }));
     }

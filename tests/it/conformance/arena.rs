@@ -4,7 +4,7 @@ use std::{net::TcpListener, process::Command, sync::Arc};
 
 use secrecy::ExposeSecret;
 use trends_earth::{
-    engine::{Engine, docker::Docker, process::Process, swarm::Swarm},
+    engine::{Engine, docker::Docker, swarm::Swarm},
     store,
 };
 
@@ -87,12 +87,12 @@ impl Arena {
         self.kind != Kind::Process
     }
 
-    /// Another handle of the same engine.
+    /// Another handle of the same engine of containers; a sandbox is held by the program itself.
     pub async fn engine(&self) -> Arc<dyn Engine> {
         let app = &self.server.app;
         let instance = store::installation::id(&app.db).await.unwrap();
         match self.kind {
-            Kind::Process => Arc::new(Process::open(&app.config, &self.server.folder, "tests").await.unwrap()),
+            Kind::Process => unreachable!("the tests are not the program"),
             Kind::Docker => Arc::new(Docker::open(&app.config, instance).await.unwrap()),
             Kind::Swarm => Arc::new(Swarm::open(&app.config, instance).await.unwrap()),
         }
