@@ -15,7 +15,9 @@ use anyhow::Context;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bollard::{
     models::{NodeState, SecretSpec, TaskState},
-    query_parameters::{InspectServiceOptions, ListNodesOptions, ListServicesOptions, ListTasksOptions, LogsOptions},
+    query_parameters::{
+        InspectServiceOptions, ListNodesOptions, ListSecretsOptions, ListServicesOptions, ListTasksOptions, LogsOptions,
+    },
 };
 use secrecy::ExposeSecret;
 
@@ -230,6 +232,15 @@ impl Swarm {
         Ok(ids.collect())
     }
 
+    /// Runs for which a secret is kept.
+    async fn secrets(&self) -> anyhow::Result<Vec<Id>> {
+        let label = format!("{INSTANCE}={}", self.daemon.instance);
+        let filters = Some(HashMap::from([("label".to_owned(), vec![label])]));
+        let found = self.daemon.docker.list_secrets(Some(ListSecretsOptions { filters })).await?;
+        let names = found.into_iter().filter_map(|secret| secret.spec?.name);
+        Ok(names.filter_map(|name| Id::parse(name.strip_prefix("execution-")?)).collect())
+    }
+
     async fn services_that(&self, are_over: bool) -> anyhow::Result<Vec<Unit>> {
         let (services, view) = tokio::try_join!(self.services(), self.view())?;
         let over = |id: &Id| view.tasks.get(id).is_some_and(Seen::is_over);
@@ -361,6 +372,10 @@ impl Engine for Swarm {
     }
 
     async fn ended(&self) -> anyhow::Result<Vec<Unit>> {
-        self.services_that(true).await
+        let mut ended = self.services_that(true).await?;
+        // A worker that died between the two has left a secret without its service.
+        let (services, secrets) = tokio::try_join!(self.services(), self.secrets())?;
+        ended.extend(secrets.into_iter().filter(|id| !services.contains(id)).map(Unit::Execution));
+        Ok(ended)
     }
 }

@@ -81,8 +81,8 @@ pub struct Journal(Arc<Mutex<Vec<Entry>>>);
 impl Journal {
     pub fn log(&self, text: &str) {
         let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
-        for line in text.split(['\n', '\r']).map(str::trim_end).filter(|line| !line.is_empty()) {
-            let word = Word::Log { level: "INFO".into(), text: line.replace('\0', "\u{fffd}") };
+        for line in text.split(['\n', '\r']).map(plain).filter(|line| !line.is_empty()) {
+            let word = Word::Log { level: "INFO".into(), text: line };
             self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Entry { at, word });
         }
     }
@@ -92,6 +92,14 @@ impl Journal {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         usize::try_from(offset).ok().and_then(|from| all.get(from..)).unwrap_or_default().to_vec()
     }
+}
+
+/// A line without the colours that a daemon gives to errors, and without what is no text.
+fn plain(line: &str) -> String {
+    let mut parts = line.split("\u{1b}[");
+    let first = parts.next().unwrap_or_default().to_owned();
+    let rest = parts.map(|part| part.split_once('m').map_or("", |(_, rest)| rest));
+    rest.fold(first, |text, part| text + part).trim_end().replace('\0', "\u{fffd}")
 }
 
 /// What one build needs.
@@ -159,6 +167,8 @@ impl Task {
         let name = format!("{repository}:{tag}");
         let (recipe, script, index) = (kind.recipe(), self.build.script.clone(), self.index.clone());
         let context = tokio::task::spawn_blocking(move || context(recipe, &script, &index)).await??;
+        // Built before, and lost: the name moves on from that image.
+        let before = there(daemon.docker.inspect_image(&name).await)?.and_then(|image| image.id);
         let mut last = None;
         if let Err(refused) = self.steps(journal, &from, &name, context, opened, &mut last).await? {
             if let Some(nameless) = last {
@@ -166,9 +176,12 @@ impl Task {
             }
             return Ok(Err(refused));
         }
+        let id = daemon.docker.inspect_image(&name).await?.id.unwrap_or_default();
+        if let Some(before) = before.filter(|before| *before != id) {
+            daemon.forget_image(&before).await?;
+        }
         let Some(registry) = &daemon.settings.registry else {
-            let image = daemon.docker.inspect_image(&name).await?;
-            return Ok(Ok(format!("{name}@{}", image.id.unwrap_or_default())));
+            return Ok(Ok(format!("{name}@{id}")));
         };
         journal.log(&format!("The image is pushed to {registry}."));
         match daemon.push(&repository, &tag, journal).await? {
@@ -349,7 +362,8 @@ impl Daemon {
                     Ok(info) => {
                         // Not each step of each layer's progress.
                         let progress = info.progress_detail.is_some_and(|progress| progress.total.is_some());
-                        if let Some(status) = info.status.filter(|_| !progress) {
+                        let told = |status: &String| !progress && !matches!(status.as_str(), "Preparing" | "Waiting");
+                        if let Some(status) = info.status.filter(told) {
                             journal.log(&status);
                         }
                     }

@@ -21,7 +21,11 @@ use super::{
     daemon::{Daemon, settled, there},
     image::{Journal, program_context},
 };
-use crate::{auth::tokens, config::Config, engine::process::keeper};
+use crate::{
+    auth::tokens,
+    config::Config,
+    engine::process::{environment::Index, keeper},
+};
 
 /// Port and name of a gate on its network.
 pub const PROXY: &str = "http://gate:3128";
@@ -74,18 +78,17 @@ pub struct Opened {
 
 impl Gates {
     pub fn new(config: &Config) -> anyhow::Result<Self> {
-        let mut env: Vec<String> = config
-            .machine
-            .iter()
-            .filter(|(name, _)| {
-                let upper = name.to_ascii_uppercase();
-                upper.ends_with("INDEX_URL")
-                    || upper.ends_with("_INDEX")
-                    || upper.ends_with("_PROXY")
-                    || upper == "PIP_FIND_LINKS"
-            })
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
+        let proxies = config.machine.iter().filter(|(name, _)| name.to_ascii_uppercase().ends_with("_PROXY"));
+        let mut env: Vec<String> = proxies.map(|(name, value)| format!("{name}={value}")).collect();
+        // Names of hosts are all that a gate needs of the index: no password of it.
+        let index = Index::from_env(&config.machine);
+        match index.urls.split_first() {
+            Some((first, more)) => {
+                env.push(format!("PIP_INDEX_URL={first}"));
+                env.push(format!("PIP_EXTRA_INDEX_URL={}", more.join(" ")));
+            }
+            None => env.push("PIP_NO_INDEX=true".into()),
+        }
         env.push(format!("API_INTERNAL_URL={}", config.internal_url()));
         if let Some(hosts) = &config.egress_hosts {
             env.push(format!("TE_EGRESS_HOSTS={}", hosts.join(",")));

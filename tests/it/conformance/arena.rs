@@ -51,6 +51,9 @@ impl Arena {
             .set("DOCKER_HOST", &host)
             .set("TE_MAX_RUNS", 12)
             .set("TE_LEASE_S", 15)
+            .set("REGISTRY_URL", format!("http://{}", setting("TE_TEST_REGISTRY")?))
+            .set("TE_REGISTRY_USER", "tests")
+            .set("TE_REGISTRY_PASSWORD", setting("TE_TEST_REGISTRY_PASSWORD")?)
             .set("TE_PYTHON_IMAGES", "trends.earth-environment=te-test/python:base");
         let options = Options { listen: Some(format!("0.0.0.0:{}", free_port())), ..options };
         let server = Server::with(options).await;
@@ -209,7 +212,9 @@ impl Arena {
         if self.kind == Kind::Swarm {
             let filters = ["service", "ls", "-qf", "label=execution.id"];
             until("no service of a run is left", async || self.docker_says(&filters).is_empty()).await;
-            assert_eq!(self.docker_says(&["secret", "ls", "-q"]), "", "no secret is left");
+            let instance = store::installation::id(&self.server.app.db).await.unwrap();
+            let filter = format!("label=trends-earth.instance={instance}");
+            assert_eq!(self.docker_says(&["secret", "ls", "-qf", &filter]), "", "no secret is left");
         }
         let jobs = self.server.rows("job WHERE state IN ('waiting', 'running')").await;
         assert_eq!(jobs, 0, "no job is left");
