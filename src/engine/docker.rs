@@ -73,6 +73,10 @@ impl Docker {
 
     async fn create(&self, run: &Run) -> anyhow::Result<()> {
         let daemon = &self.daemon;
+        let name = Unit::Execution(run.execution).to_string();
+        if self.begin(&name).await? {
+            return Ok(());
+        }
         let image = run.made.as_deref().ok_or_else(|| anyhow::anyhow!("the version has no image"))?;
         let kind = Kind::of(image);
         let way = if unit::may_go_out(&run.limits) { Way::Open } else { Way::Closed };
@@ -80,7 +84,6 @@ impl Docker {
         let env = unit::environment(run, &self.api_url, opened.proxy, true);
         let reference = daemon.reference(image);
         let body = unit::container(daemon, run, reference, kind, env, &opened.network);
-        let name = Unit::Execution(run.execution).to_string();
         let options = || Some(CreateContainerOptions { name: Some(name.clone()), ..CreateContainerOptions::default() });
         let mut made = daemon.docker.create_container(options(), body.clone()).await;
         if made.as_ref().is_err_and(|error| status(error) == Some(404)) {
@@ -88,10 +91,23 @@ impl Docker {
             daemon.pull(reference, &Journal::default()).await?;
             made = daemon.docker.create_container(options(), body).await;
         }
-        // One of this name is there already: it is this very run's.
-        settled(made)?;
-        settled(daemon.docker.start_container(&name, None::<StartContainerOptions>).await)?;
+        // One of this name that is there meanwhile is this very run's.
+        match made {
+            Err(error) if status(&error) == Some(409) => {}
+            other => drop(other?),
+        }
+        anyhow::ensure!(self.begin(&name).await?, "the container was removed before it was started");
         Ok(())
+    }
+
+    /// Starts a container that is made and was never started; false if there is none. One that has ended is not started again.
+    async fn begin(&self, name: &str) -> anyhow::Result<bool> {
+        let docker = &self.daemon.docker;
+        let Some(found) = there(docker.inspect_container(name, None).await)? else { return Ok(false) };
+        if found.state.and_then(|state| state.status) == Some(ContainerStateStatusEnum::CREATED) {
+            settled(docker.start_container(name, None::<StartContainerOptions>).await)?;
+        }
+        Ok(true)
     }
 
     async fn look(&self, execution: Id) -> anyhow::Result<Option<End>> {
@@ -110,12 +126,14 @@ impl Docker {
             let old = unit::since(found.created.as_deref(), now).is_some_and(|age| age > HALF_MADE_S);
             return Ok(if old { lost() } else { None });
         }
+        let age = unit::since(state.started_at.as_deref(), now);
         #[expect(clippy::cast_precision_loss, reason = "seconds")]
-        let late = timeout_s
-            .zip(unit::since(state.started_at.as_deref(), now))
-            .is_some_and(|(limit, age)| age >= limit as f64);
-        if late || asked.is_some_and(|since| since.elapsed() >= GRACE) {
-            self.end(&name, asked.filter(|since| since.elapsed() < GRACE).is_none() && !late).await?;
+        let beyond =
+            |extra: Duration| timeout_s.zip(age).is_some_and(|(limit, age)| age >= limit as f64 + extra.as_secs_f64());
+        if asked.is_some_and(|since| since.elapsed() >= GRACE) || beyond(GRACE) {
+            self.end(&name, true).await?;
+        } else if beyond(Duration::ZERO) {
+            self.end(&name, false).await?;
         }
         Ok(None)
     }

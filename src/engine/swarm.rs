@@ -196,6 +196,9 @@ impl Swarm {
 
     async fn create(&self, run: &Run) -> anyhow::Result<()> {
         let daemon = &self.daemon;
+        if self.service_is_there(Unit::Execution(run.execution)).await? {
+            return Ok(());
+        }
         let image = run.made.as_deref().context("the version has no image")?;
         let kind = Kind::of(image);
         let way = if unit::may_go_out(&run.limits) { Way::Open } else { Way::Closed };
@@ -218,7 +221,7 @@ impl Swarm {
         };
         let env = unit::environment(run, &self.api_url, opened.proxy, secret.is_none());
         let spec = service::spec(daemon, run, image, kind, env, &opened.network, secret);
-        // One of this name is there already: it is this very run's.
+        // One of this name that is there meanwhile is this very run's.
         Ok(settled(daemon.docker.create_service(spec, daemon.credentials()).await)?)
     }
 

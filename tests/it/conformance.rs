@@ -93,7 +93,10 @@ async fn conforms(mut arena: Arena) {
     );
     a_failed_build_leaves_nothing(&arena, &admin).await;
     if arena.has_containers() {
-        containers::keep_their_promises(&arena, &admin, &unit).await;
+        tokio::join!(
+            containers::keep_their_promises(&arena, &admin, &unit),
+            containers::are_started_once(&arena, &admin, &unit),
+        );
     }
     if arena.kind == arena::Kind::Swarm {
         containers::are_lost_with_their_node(&arena, &admin, &unit).await;

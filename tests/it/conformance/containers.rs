@@ -1,6 +1,11 @@
 //! What the containers of a run must not be able to do, and must not be told.
 
+use secrecy::SecretString;
 use serde_json::{Value, json};
+use trends_earth::{
+    engine::{Limits, Network, Room, Run},
+    store::Id,
+};
 
 use super::arena::{Arena, Kind};
 use crate::support::{Client, token, until};
@@ -51,4 +56,39 @@ pub async fn are_lost_with_their_node(arena: &Arena, admin: &Client, unit: &str)
     until("its container is gone", async || arena.containers_on(&node, &id).is_empty()).await;
     assert_eq!(admin.log(&id).await.len(), lines.len(), "late words are heard and not kept");
     assert_eq!(admin.get(&format!("/api/v1/execution/{id}")).await.data(200)["status"], "FAILED");
+}
+
+/// A worker that does not know whether its word was heard says it again.
+pub async fn are_started_once(arena: &Arena, admin: &Client, unit: &str) {
+    let id = admin.run(unit, &json!({"do": "tick", "ticks": 10_000})).await;
+    admin.said(&id, "tick 1").await;
+    let first = arena.begun(&id).await;
+    let nothing = || SecretString::from(String::new());
+    let run = Run {
+        execution: Id::parse(&id).unwrap(),
+        script_id: Id::random(),
+        attempt: 1,
+        script: arena.server.folder.clone(),
+        made: Some("it is there already".into()),
+        params: "{}".into(),
+        limits: Limits {
+            cpu_nanos: 1_000_000_000,
+            memory_bytes: 64 << 20,
+            timeout_s: 60,
+            max_processes: 64,
+            max_file_bytes: 1 << 20,
+            scratch_bytes: 1 << 20,
+            network: Network::None,
+        },
+        reservation: Room::of_this_machine(),
+        uses_gee: false,
+        credential: nothing(),
+        objects_secret: nothing(),
+    };
+    arena.engine().await.start(&run).await.unwrap();
+    admin.said(&id, "tick 20").await;
+    assert_eq!(arena.begun(&id).await, first);
+    assert_eq!(admin.log(&id).await.iter().filter(|line| *line == "begun").count(), 1);
+    admin.post_empty(&format!("/api/v1/execution/{id}/cancel")).await.expect(202);
+    assert_eq!(admin.ended(&id).await["status"], "CANCELLED");
 }
