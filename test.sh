@@ -15,7 +15,8 @@ done
 passed=0 failed=0 skipped=0 broken=()
 work=$(mktemp -d)
 postgres=
-trap 'stop_postgres; rm -rf "$work"' EXIT
+daemons=
+trap 'stop_postgres; [ -z "$daemons" ] || $daemons; rm -rf "$work"' EXIT
 
 # part NAME COMMAND… : runs a part, shows how long it took, counts it as one test unless it counted its own.
 part() {
@@ -135,6 +136,7 @@ part "tests on SQLite" on_sqlite
 # An engine of containers: KIND (daemon or swarm) and the name of its test. `tests/docker/KIND` starts it and says what to set.
 containers() {
     local settings code
+    daemons="tests/docker/$1 down $docker/$1"
     settings=$(tests/docker/"$1" up "$docker/$1")
     code=$?
     if [ $code -eq 0 ]; then
@@ -143,7 +145,8 @@ containers() {
     else
         skip "the engine of a $1" "$(tail -1 <<<"$settings")"
     fi
-    tests/docker/"$1" down "$docker/$1"
+    $daemons
+    daemons=
 }
 # The image's files stay: they take a minute to make.
 docker=${TE_TEST_DOCKER_DIR:-/var/tmp/trends-earth-tests}
