@@ -39,6 +39,9 @@ skip() {
     printf '\n== SKIPPED %s: %s\n' "$1" "$2"
 }
 
+# On a machine that has built nothing yet there is nothing to go on from: keeping notes for it only costs time.
+[ -d target/debug ] || export CARGO_INCREMENTAL=0
+
 # Programs that the tests stand on; as root on Debian they are installed, elsewhere the parts that need them are skipped.
 install() {
     local missing=()
@@ -55,13 +58,24 @@ install() {
         command -v debootstrap >/dev/null || missing+=(debootstrap)
         command -v ip >/dev/null || missing+=(iproute2)
     fi
-    [ ${#missing[@]} -eq 0 ] && return 0
+    [ ${#missing[@]} -eq 0 ] && { install_s3; return 0; }
     if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
         echo "missing: ${missing[*]} (install them as root: apt-get install ${missing[*]})"
+        install_s3
         return 0
     fi
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq && apt-get install -y -qq "${missing[@]}" >"$work/apt.log" 2>&1 || { tail -5 "$work/apt.log"; return 1; }
+    install_s3
+}
+
+# A server of S3 for the tests of objects, once; without it they are skipped.
+install_s3() {
+    [ -x target/moto/bin/moto_server ] && return 0
+    mkdir -p target && python3 -m venv target/moto >"$work/moto.log" 2>&1 &&
+        target/moto/bin/pip install -q 'moto[s3]' flask flask-cors >>"$work/moto.log" 2>&1 ||
+        { echo "moto cannot be installed: $(tail -1 "$work/moto.log")"; rm -rf target/moto; }
+    return 0
 }
 
 # Most tests wait for processes more than they compute.
@@ -106,15 +120,23 @@ stop_postgres() {
     postgres=
 }
 
-on_sqlite() { env -u TEST_DATABASE_URL cargo test --test it --no-run >/dev/null 2>&1; TEST_DATABASE_URL= cargo_test sqlite -- "${by_daemons[@]}"; }
 # These have parts of their own.
 by_daemons=(--skip conformance::docker_conforms --skip conformance::a_swarm_conforms)
+# What PostgreSQL answers otherwise than SQLite, or where both are open at one time: it runs on PostgreSQL, if there is one.
+postgres_alone=(cli::copy api::bad_input::requests api::matrix)
+on_sqlite() {
+    local skips=("${by_daemons[@]}") name
+    env -u TEST_DATABASE_URL cargo test --test it --no-run >/dev/null 2>&1
+    $long || ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || for name in "${postgres_alone[@]}"; do skips+=(--skip "$name"); done
+    TEST_DATABASE_URL= cargo_test sqlite -- "${skips[@]}"
+}
 # What has nothing to do with the database has run already: sandbox, keeper, archives, the interpreter, what a script may do,
 # the death of a keeper, limits that are counted in memory, programs that only speak HTTP.
 beside_the_database=(engine:: build:: net:: cli::run_local cli::check cli::demo cli::client promises::files promises::network
     promises::neighbour conformance:: promises::sandbox promises::costs api::bad_input::scripts api::bad_input::requirements api::bad_input::fuzz
     api::mend api::platform durability::moments::a_build durability::moments::a_run durability::moments::a_server_that_is_asked
-    limits::a_front_end limits::a_classroom redis:: clients:: promises::secrets)
+    limits::a_front_end limits::a_classroom redis:: clients:: promises::secrets objects:: fernet:: api::maintenance
+    api::scripts::secrets api::status::cluster)
 on_postgres() {
     local skips=() name
     $long || for name in "${beside_the_database[@]}"; do skips+=(--skip "$name"); done

@@ -17,7 +17,23 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TICK = 0.2  # seconds between two looks at the journal
 CHUNK = 256 << 10  # bytes of the journal in one request
 PATIENCE = 3.0  # seconds that a runner gets to end by itself when it is told to
-SECRET = "/run/secrets/trends-earth"
+SECRETS = ("/run/secrets/trends-earth", ".trends-earth")  # of a cluster, of one daemon
+
+
+def take_secrets():
+    """The run's password, and variables that its script alone may read. A file that can be taken away is."""
+    for path in SECRETS:
+        try:
+            with open(path, encoding="utf-8") as file:
+                secrets = json.load(file)
+        except FileNotFoundError:
+            continue
+        try:
+            os.remove(path)
+        except OSError:
+            pass
+        return secrets
+    raise FileNotFoundError(SECRETS[0])
 
 
 class Gone(Exception):
@@ -25,17 +41,14 @@ class Gone(Exception):
 
 
 class Api:
-    def __init__(self):
+    def __init__(self, password):
+        self.password = password
         self.base = os.environ["API_URL"].rstrip("/")
         self.execution = os.environ["EXECUTION_ID"]
         self.token = None
 
     def sign_in(self):
-        password = os.environ.get("API_PASSWORD")
-        if not password:
-            with open(SECRET, encoding="ascii") as file:
-                password = file.read().strip()
-        body = {"email": os.environ["API_USER"], "password": password}
+        body = {"email": os.environ["API_USER"], "password": self.password}
         self.token = self.send("POST", "/auth", body)["access_token"]
 
     def send(self, method, path, body=None):
@@ -125,8 +138,8 @@ def memory_limit():
 
 
 class Unit:
-    def __init__(self, folder):
-        self.folder, self.stopped, self.runner = folder, None, None
+    def __init__(self, folder, variables):
+        self.folder, self.variables, self.stopped, self.runner = folder, variables, None, None
 
     def path(self, name):
         return os.path.join(self.folder, name)
@@ -139,8 +152,7 @@ class Unit:
                 self.runner.terminate()
 
     def start(self):
-        secret = {"API_PASSWORD", "API_ENVIRONMENT_USER_PASSWORD", "AWS_SECRET_ACCESS_KEY"}
-        env = {name: value for name, value in os.environ.items() if name not in secret}
+        env = {**self.variables, **os.environ}
         env.update(TE_PARAMS=self.path("params.json"), TE_JOURNAL=self.path("journal.ndjson"), TE_OUT=self.folder)
         env.setdefault("TE_SCRIPT", "/script")
         env.update(HOME=os.getcwd(), PYTHONUNBUFFERED="1")
@@ -192,11 +204,12 @@ def run(api, unit):
 
 
 def main():
-    unit = Unit(tempfile.mkdtemp(prefix="te-"))
+    secrets = take_secrets()
+    unit = Unit(tempfile.mkdtemp(prefix="te-"), secrets["variables"])
     signal.signal(signal.SIGTERM, unit.stop)
     signal.signal(signal.SIGINT, unit.stop)
     try:
-        code = run(Api(), unit)
+        code = run(Api(secrets["password"]), unit)
     except Gone as error:
         print(f"nobody waits for this run any more: {error}", file=sys.stderr, flush=True)
         if unit.runner:

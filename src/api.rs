@@ -14,6 +14,7 @@ pub mod executions;
 pub mod extract;
 pub mod gee_credentials;
 pub mod health;
+pub mod maintenance;
 pub mod news;
 pub mod oauth;
 mod objects;
@@ -39,11 +40,11 @@ use axum::{
     response::IntoResponse,
 };
 use serde::Serialize;
+use tower::ServiceBuilder;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     compression::{CompressionLayer, predicate::Predicate},
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
-    set_header::SetResponseHeaderLayer,
     trace::TraceLayer,
 };
 use utoipa::OpenApi;
@@ -118,6 +119,7 @@ pub fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(clients::routes())
         .merge(oauth::routes())
         .merge(audit::routes())
+        .merge(maintenance::routes())
         .merge(rate_limits::routes())
         .merge(unsubscribe::routes())
         .merge(email::routes())
@@ -137,36 +139,33 @@ pub fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
 pub fn service(app: &App) -> Router {
     let (routes, document) = routes();
     let scopes = Arc::new(Scopes::of(&document));
-    let mut router = routes
+    let id = HeaderName::from_static("x-request-id");
+    // One stack, outermost first: a layer by itself would be boxed, and cloned with each request.
+    let layers = ServiceBuilder::new()
+        .layer(axum::middleware::from_fn_with_state(app.clone(), arrive))
+        .layer(SetRequestIdLayer::new(id.clone(), MakeRequestUuid))
+        .layer(TraceLayer::new_for_http().make_span_with(span).on_request(()).on_response(responded).on_failure(()))
+        .layer(PropagateRequestIdLayer::new(id))
+        .layer(axum::Extension(scopes))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), bodies::bound))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), cors::unnamed))
+        .layer(cors::layer(app))
+        .layer(CompressionLayer::new().compress_when(Compressible))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), tell_apart))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), limit))
+        .layer(axum::middleware::from_fn(etag::tag));
+    routes
         .merge(docs::routes(document))
         .fallback(nowhere)
         .method_not_allowed_fallback(|| async { Error::MethodNotAllowed })
         .with_state(app.clone())
-        .layer(axum::middleware::from_fn(etag::tag))
-        .layer(axum::middleware::from_fn_with_state(app.clone(), limit))
-        .layer(axum::middleware::from_fn_with_state(app.clone(), tell_apart))
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(CompressionLayer::new().compress_when(Compressible))
-        .layer(cors::layer(app))
-        .layer(axum::middleware::from_fn_with_state(app.clone(), cors::unnamed))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(axum::middleware::from_fn_with_state(app.clone(), bodies::bound))
-        .layer(axum::Extension(scopes));
-    for (name, value) in SECURITY_HEADERS {
-        router = router.layer(SetResponseHeaderLayer::if_not_present(
-            HeaderName::from_static(name),
-            HeaderValue::from_static(value),
-        ));
-    }
-    let id = HeaderName::from_static("x-request-id");
-    router
-        .layer(PropagateRequestIdLayer::new(id.clone()))
-        .layer(TraceLayer::new_for_http().make_span_with(span).on_request(()).on_response(responded).on_failure(()))
-        .layer(SetRequestIdLayer::new(id, MakeRequestUuid))
-        .layer(axum::middleware::from_fn_with_state(app.clone(), arrive))
+        .layer(layers)
 }
 
-/// Finds out where a request comes from and whether its id can be used. An answer over https asks for https from then on.
+/// Finds out where a request comes from and whether its id can be used. Every answer tells browsers what they may do with it;
+/// one over https asks for https from then on.
 async fn arrive(State(app): State<App>, mut request: Request, next: Next) -> Response<Body> {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
     let address = peer.map(|peer| app.config.proxies.client(peer, request.headers()));
@@ -180,9 +179,16 @@ async fn arrive(State(app): State<App>, mut request: Request, next: Next) -> Res
     }
     let secure = app.config.environment == Environment::Prod || address.is_some_and(|address| address.https);
     let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    for (name, value) in SECURITY_HEADERS {
+        headers.entry(HeaderName::from_static(name)).or_insert(HeaderValue::from_static(value));
+    }
+    if app.config.rehearse {
+        headers.insert("x-te-rehearsal", HeaderValue::from_static("true"));
+    }
     if secure {
         let value = HeaderValue::from_static("max-age=31536000; includeSubDomains; preload");
-        response.headers_mut().entry(header::STRICT_TRANSPORT_SECURITY).or_insert(value);
+        headers.entry(header::STRICT_TRANSPORT_SECURITY).or_insert(value);
     }
     response
 }

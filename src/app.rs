@@ -19,15 +19,17 @@ use crate::{
         blocklist::Blocklist,
         passwords::{Form, Hasher},
         tokens::Tokens,
+        vault::Vault,
     },
     clock::Clock,
     config::Config,
+    execution::order::Board,
     limits::{Storage, counters::Counters},
     mail::{self, Mailer},
     objects::Objects,
     pulse::Pulse,
     redis::Redis,
-    store::{Db, Id, db},
+    store::{Db, Id, db, takeover},
 };
 
 #[derive(Clone)]
@@ -43,6 +45,8 @@ pub struct Inner {
     /// Whether the existing server goes on beside this one: then values are written as it reads them.
     pub coexists: bool,
     pub tokens: Tokens,
+    /// Seals what is encrypted at rest.
+    pub vault: Vault,
     pub hasher: Hasher,
     pub mailer: Arc<dyn Mailer>,
     /// How often callers have called.
@@ -51,6 +55,8 @@ pub struct Inner {
     pub blocklist: Blocklist,
     /// Bytes of requests' bodies that may be held at one time.
     pub bodies: Arc<Semaphore>,
+    /// The runs that wait, as they were last read.
+    pub board: Board,
     /// Readers of live logs.
     pub tails: Tails,
     /// Statistics that were asked for lately.
@@ -155,14 +161,14 @@ impl App {
         anyhow::ensure!(!secret.expose_secret().is_empty(), "the signing key is empty");
         let coexists = match config.coexist {
             Some(said) => said,
-            None => db.has_table("alembic_version").await?,
+            None => db.has_table("alembic_version").await? && takeover::left(&db).await?.is_none(),
         };
         let form = config.password_hash.unwrap_or(if coexists { Form::Werkzeug } else { Form::Argon2id });
-        let objects = Objects::local(&data.path.join("objects"))?;
+        let objects = Objects::open(&config, &data.path)?;
         let clock = Clock::new(config.clock_skew_s);
         if let Db::Postgres(pool) = &db {
             let sent = Instant::now();
-            clock.heard(db::time_us(pool).await?, sent);
+            clock.heard(db::time_us(&**pool).await?, sent);
         }
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let open = |url: &SecretString| Redis::new(url, tasks.clone(), stop.clone());
@@ -174,12 +180,14 @@ impl App {
         };
         Ok(App(Arc::new(Inner {
             tokens: Tokens::new(&secret, config.unsubscribe_secret.as_ref()),
+            vault: Vault::new(&secret)?,
             mailer: mail::open(&config, &data.path)?,
             hasher: Hasher::new(form),
             coexists,
             counters: Counters::new(counting),
             blocklist: Blocklist(redis.filter(|_| coexists)),
             bodies: Arc::new(Semaphore::new(config.max_bodies_bytes)),
+            board: Board::default(),
             tails: Tails::default(),
             statistics: Cache::default(),
             clock,

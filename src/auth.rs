@@ -6,6 +6,7 @@ pub mod lockout;
 pub mod passwords;
 pub mod scopes;
 pub mod tokens;
+pub mod vault;
 
 use std::sync::Arc;
 
@@ -20,7 +21,11 @@ use crate::{
     app::App,
     error::{Error, Result, TokenError},
     limits::layer::Turn,
-    store::{self, Id, scripts::Viewer, users::Role},
+    store::{
+        self, Id,
+        scripts::Viewer,
+        users::{Held, Holder, Profile, Role},
+    },
 };
 
 /// A person or program with an account, by a living access token.
@@ -36,6 +41,13 @@ pub struct User {
     pub token: tokens::Access,
     /// Where the request comes from.
     pub caller: Caller,
+}
+
+/// An account with its whole profile, read together with the fate of its token.
+#[derive(Debug, Clone)]
+pub struct Own {
+    pub user: User,
+    pub profile: Profile,
 }
 
 /// An account of role ADMIN or SUPERADMIN; to others the route is forbidden.
@@ -105,20 +117,44 @@ impl FromRequestParts<App> for User {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
-        let token = bearer(&parts.headers)?;
-        let access = app.tokens.read_access(token, app.clock.now())?;
+        let access = brought(parts, app)?;
         let granted = access.client.as_ref().map(|client| client.scopes.clone());
         let user = of_token(app, access, Caller::of(parts)).await?;
-        if let Some(granted) = granted {
-            let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
-            let scopes = parts.extensions.get::<Arc<Scopes>>().cloned().unwrap_or_default();
-            scopes.check(&parts.method, path, &granted)?;
-        }
-        if let Some(turn) = parts.extensions.get::<Turn>() {
-            turn.seen(&user);
-        }
+        admit(parts, &user, granted.as_deref())?;
         Ok(user)
     }
+}
+
+impl FromRequestParts<App> for Own {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self> {
+        let access = brought(parts, app)?;
+        let granted = access.client.as_ref().map(|client| client.scopes.clone());
+        let found = store::users::holder_with_profile(&app.db, held(&access, app)).await?;
+        let (holder, profile) = found.ok_or_else(|| nobody(&access))?;
+        let user = living(app, access, holder, Caller::of(parts)).await?;
+        admit(parts, &user, granted.as_deref())?;
+        Ok(Own { user, profile })
+    }
+}
+
+/// The token that a request brings, verified.
+fn brought(parts: &Parts, app: &App) -> Result<tokens::Access> {
+    Ok(app.tokens.read_access(bearer(&parts.headers)?, app.clock.now())?)
+}
+
+/// Lets an account in where its token allows it, and counts the request as its own.
+fn admit(parts: &Parts, user: &User, granted: Option<&str>) -> Result<()> {
+    if let Some(granted) = granted {
+        let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+        let scopes = parts.extensions.get::<Arc<Scopes>>().cloned().unwrap_or_default();
+        scopes.check(&parts.method, path, granted)?;
+    }
+    if let Some(turn) = parts.extensions.get::<Turn>() {
+        turn.seen(user);
+    }
+    Ok(())
 }
 
 impl FromRequestParts<App> for Admin {
@@ -163,13 +199,21 @@ impl FromRequestParts<App> for Reporter {
 
 /// The account behind a token, if both still live.
 pub async fn of_token(app: &App, access: tokens::Access, caller: Caller) -> Result<User> {
+    let holder = store::users::holder(&app.db, held(&access, app)).await?.ok_or_else(|| nobody(&access))?;
+    living(app, access, holder, caller).await
+}
+
+fn held<'a>(access: &'a tokens::Access, app: &App) -> Held<'a> {
     let client = access.client.as_ref().map(|client| client.id.as_str());
-    let holder = store::users::holder(&app.db, access.sub, &access.jti, client, app.clock.now()).await?;
-    let holder = holder.ok_or(Error::SignIn {
-        status: axum::http::StatusCode::UNAUTHORIZED,
-        msg: format!("Error loading the user {}", access.sub),
-        code: None,
-    })?;
+    Held { user: access.sub, jti: &access.jti, client, now: app.clock.now() }
+}
+
+fn nobody(access: &tokens::Access) -> Error {
+    let msg = format!("Error loading the user {}", access.sub);
+    Error::SignIn { status: axum::http::StatusCode::UNAUTHORIZED, msg, code: None }
+}
+
+async fn living(app: &App, access: tokens::Access, holder: Holder, caller: Caller) -> Result<User> {
     let before = holder.tokens_not_before.is_some_and(|t| access.iat < t.and_utc().timestamp());
     if holder.revoked || before || app.blocklist.holds(&access).await {
         return Err(TokenError::Revoked.into());

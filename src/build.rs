@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::{
     config::{Config, containers::EngineSetting},
     objects::Objects,
-    store::{Json, script_versions::Version},
+    store::{Id, Json, script_versions::Version, scripts::Script},
 };
 use archive::{Package, Reject};
 use configuration::{Caps, Configuration};
@@ -45,6 +45,18 @@ pub fn caps(config: &Config) -> Caps {
     }
 }
 
+/// What an upload leaves out stays as the script has it, in the new version too.
+pub fn keep(configuration: &mut Configuration, script: &Script) {
+    let stored = |value: Option<i64>| value.and_then(|v| u64::try_from(v).ok());
+    configuration.cpu_limit = configuration.cpu_limit.or(stored(script.cpu_limit));
+    configuration.memory_limit = configuration.memory_limit.or(stored(script.memory_limit));
+}
+
+/// Where the archive of a version lies among the objects.
+pub fn archive_key(script: Id, digest: &str) -> String {
+    format!("scripts/{script}/{}.tar.gz", digest.trim_start_matches("sha256:"))
+}
+
 /// The configuration that is kept with a version.
 pub fn stored(config: &Json) -> anyhow::Result<Configuration> {
     Ok(serde_json::from_str(config.0.get())?)
@@ -58,6 +70,11 @@ pub fn touch(folder: &Path) -> bool {
     folder.is_dir()
 }
 
+/// An archive that is not kept any more.
+#[derive(Debug, thiserror::Error)]
+#[error("the archive {0} is not there any more")]
+pub struct Gone(String);
+
 /// The folder with the unpacked files of a version; laid out from its archive if it is not there yet.
 pub async fn unpacked(data: &Path, objects: &Objects, version: &Version) -> anyhow::Result<PathBuf> {
     let name = version.digest.trim_start_matches("sha256:");
@@ -65,13 +82,10 @@ pub async fn unpacked(data: &Path, objects: &Objects, version: &Version) -> anyh
     if touch(&target) {
         return Ok(target);
     }
-    let gz = objects
-        .get(&version.archive_key)
-        .await?
-        .ok_or_else(|| anyhow::anyhow!("the archive {} is not there any more", version.archive_key))?;
+    let gz = objects.get(&version.archive_key).await?.ok_or_else(|| Gone(version.archive_key.clone()))?;
     tokio::task::spawn_blocking(move || {
         let parent = data_versions(&target)?;
-        let temporary = parent.join(format!(".{}", crate::store::Id::random()));
+        let temporary = parent.join(format!(".{}", Id::random()));
         let laid_out = archive::unpack(&gz, &temporary).map_err(anyhow::Error::from).and_then(|()| {
             match std::fs::rename(&temporary, &target) {
                 // Another build or run of the same content was faster: its files are the same.

@@ -2,6 +2,7 @@
 //! default; what is empty counts as unset, and all errors are reported at once. Nothing else reads the environment.
 
 pub mod containers;
+pub mod objects;
 mod reader;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf};
@@ -11,11 +12,12 @@ use secrecy::{ExposeSecret, SecretString};
 
 use self::{
     containers::{Containers, EngineSetting},
+    objects::S3,
     reader::Reader,
 };
 use crate::{
     auth::passwords::Form,
-    limits::{Limits, address::Proxies},
+    limits::{Limits, Storage, address::Proxies},
 };
 
 /// What flags may say before the environment is asked.
@@ -97,6 +99,11 @@ pub struct Config {
     /// `TE_COEXIST`: auto, on or off. Whether the existing server goes on beside this one and has to be able to read what this
     /// one writes. `None` is auto: yes if the database is one of the existing server.
     pub coexist: Option<bool>,
+    /// `--rehearse`, `TE_REHEARSE`: this is a copy of a live database. The server answers and writes as ever, but starts, sends,
+    /// calls and deletes nothing. Default false.
+    pub rehearse: bool,
+    /// `GEE_ENCRYPTION_KEY`, else outside prod `SECRET_KEY`: what people's credentials for Earth Engine and openEO are encrypted with.
+    pub gee_secret: Option<SecretString>,
     /// `TE_PASSWORD_HASH`: argon2id or scrypt. Default: scrypt beside the existing server, else argon2id.
     pub password_hash: Option<Form>,
     /// `API_PUBLIC_URL`: how this server is reached from outside, for links in mails. Default: where it listens.
@@ -185,6 +192,8 @@ pub struct Config {
     /// `TE_WEBHOOK_ALLOW_PRIVATE`: callers may have addresses of this machine and of private networks called, and without TLS.
     /// Default false.
     pub webhook_allow_private: bool,
+    /// `SCRIPTS_S3_BUCKET`, `PARAMS_S3_BUCKET` and more: objects lie in S3. Default: in the data folder.
+    pub s3: Option<S3>,
     /// `TE_OBJECTS_SHARED`: the folder `objects` of the data folder is on a disk that all nodes share. Default false.
     pub objects_shared: bool,
     /// What the machine's own package tools are told (`PIP_*`, `UV_*`, proxies, certificates) and what finds programs (`PATH`, `HOME`).
@@ -286,9 +295,10 @@ impl Config {
             })
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
+        let gee_secret = r.gee_secret(secret_key.as_ref().filter(|_| environment != Environment::Prod));
         let (unlimited, ignored) = r.internal();
         let (trusted_networks, trusted_clients) = r.front_ends();
-        let config = Config {
+        let mut config = Config {
             listen,
             data_dir: flags
                 .data_dir
@@ -324,6 +334,8 @@ impl Config {
             environment_user: r.text("API_ENVIRONMENT_USER").map(|email| email.to_lowercase()),
             environment_user_superadmin: r.switch("TE_ENVIRONMENT_USER_SUPERADMIN", false),
             coexist: r.choice("TE_COEXIST", None, &[("auto", None), ("on", Some(true)), ("off", Some(false))]),
+            rehearse: false,
+            gee_secret,
             password_hash: r.choice(
                 "TE_PASSWORD_HASH",
                 None,
@@ -388,6 +400,7 @@ impl Config {
             logs_days: r.number("TE_LOGS_DAYS", 0, 0..=36_500),
             results_days: r.number("TE_RESULTS_DAYS", 0, 0..=36_500),
             webhook_allow_private: r.switch("TE_WEBHOOK_ALLOW_PRIVATE", false),
+            s3: S3::read(&mut r),
             objects_shared: r.switch("TE_OBJECTS_SHARED", false),
             machine,
         };
@@ -435,10 +448,20 @@ impl Config {
         if config.environment == Environment::Prod && key_length < 32 {
             r.errors.push("With ENVIRONMENT=prod JWT_SECRET_KEY must be set, to 32 characters or more.".into());
         }
+        if r.switch("TE_REHEARSE", false) {
+            config.rehearse();
+        }
         // The command line's own, see `client_dir`.
         r.text("TE_CONFIG_DIR");
         r.report_unknown();
         if r.errors.is_empty() { Ok(config) } else { Err(Errors(r.errors)) }
+    }
+
+    /// Makes it a rehearsal. What nodes share by Redis may be the live system's: it is not even asked.
+    pub fn rehearse(&mut self) {
+        self.rehearse = true;
+        self.redis_url = None;
+        self.limits.storage = Storage::Here;
     }
 
     /// How this server is reached from outside: the setting, else where it listens.

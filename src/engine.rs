@@ -7,7 +7,7 @@ pub mod runtime;
 pub mod state;
 pub mod swarm;
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -75,6 +75,11 @@ pub trait Engine: Send + Sync {
     /// The units of this engine that have ended and have left something.
     async fn ended(&self) -> anyhow::Result<Vec<Unit>>;
 }
+
+/// Why an engine cannot do what it is asked: a sentence for people.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Hindrance(pub String);
 
 /// What an engine runs: one attempt of an execution, or the build of a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -156,6 +161,8 @@ pub struct Run {
     pub reservation: Room,
     /// Whether the script declares that it uses Earth Engine (`uses_gee` of its configuration).
     pub uses_gee: bool,
+    /// What an administrator granted to the script: environment variables of this run alone.
+    pub secrets: BTreeMap<String, SecretString>,
     /// With which the run speaks for itself, where it speaks to the API at all.
     pub credential: SecretString,
     /// With which it signs what it asks of the objects.

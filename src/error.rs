@@ -151,6 +151,16 @@ impl Error {
         }
     }
 
+    /// 503: what lies beside the database cannot be reached.
+    fn objects(error: &anyhow::Error) -> Self {
+        tracing::warn!(error = format!("{error:#}"), "the objects do not answer");
+        Error::Unavailable {
+            detail: "The store of archives and results does not answer; try again soon.".into(),
+            code: "objects_unavailable",
+            retry_after: 5,
+        }
+    }
+
     fn database(error: sqlx::Error) -> Self {
         match &error {
             sqlx::Error::PoolTimedOut => Error::NoConnection,
@@ -192,6 +202,7 @@ impl From<anyhow::Error> for Error {
     fn from(error: anyhow::Error) -> Self {
         match error.downcast::<sqlx::Error>() {
             Ok(error) => Error::database(error),
+            Err(error) if error.is::<object_store::Error>() => Error::objects(&error),
             Err(error) => Error::Internal(error),
         }
     }

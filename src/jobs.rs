@@ -188,7 +188,7 @@ impl Worker {
                 Box::pin(async move { run_execution::adopt(&worker, &job, lease).await })
             });
         }
-        let room = self.has_room_on_disk();
+        let room = self.has_room_on_disk() && store::workers::may_take(&self.app.db, self.id).await?;
         loop {
             let fits = room && self.used().runs < self.app.config.max_runs;
             let free = if fits { self.free() } else { Free::NOTHING };

@@ -12,6 +12,7 @@ pub mod config;
 pub mod engine;
 pub mod error;
 pub mod execution;
+pub mod fernet;
 pub mod jobs;
 pub mod json;
 pub mod limits;

@@ -11,6 +11,7 @@ use std::{path::Path, sync::Arc};
 use async_trait::async_trait;
 
 use crate::{
+    app::App,
     config::{Config, Environment},
     jobs::SEND_MAIL,
     store::{
@@ -54,8 +55,25 @@ impl Mailer for Nowhere {
     }
 }
 
+/// A rehearsal: people of a live system must not hear of what happens to their copies.
+struct Kept;
+
+#[async_trait]
+impl Mailer for Kept {
+    async fn send(&self, _: &Outgoing) -> Result<(), NotSent> {
+        Err(NotSent("a rehearsal sends nothing".into()))
+    }
+
+    async fn check(&self) -> anyhow::Result<String> {
+        Ok("this is a rehearsal: letters are written into the outbox and never sent".into())
+    }
+}
+
 /// The way of the settings.
 pub fn open(config: &Config, data: &Path) -> anyhow::Result<Arc<dyn Mailer>> {
+    if config.rehearse {
+        return Ok(Arc::new(Kept));
+    }
     if let Some(url) = &config.smtp_url {
         return Ok(Arc::new(smtp::Smtp::new(url, &config.mail_from)?));
     }
@@ -70,11 +88,16 @@ pub fn open(config: &Config, data: &Path) -> anyhow::Result<Arc<dyn Mailer>> {
 }
 
 /// Writes a letter into the outbox, with the job that sends it. A second one of the same subject and event is none.
-/// The caller wakes the workers after the commit.
-pub async fn post(tx: &mut Tx, mail: &NewMail<'_>, now: Time) -> sqlx::Result<bool> {
+/// The caller wakes the workers after the commit. A letter of a rehearsal gets no job: it is not sent later either, whoever
+/// works on this database then.
+pub async fn post(tx: &mut Tx, app: &App, mail: &NewMail<'_>, now: Time) -> sqlx::Result<bool> {
     let id = Id::ordered();
-    if !store::mail_outbox::insert(tx, id, mail, now).await? {
+    let send_at = (!app.config.rehearse).then_some(now);
+    if !store::mail_outbox::insert(tx, id, mail, send_at, now).await? {
         return Ok(false);
+    }
+    if send_at.is_none() {
+        return Ok(true);
     }
     let job = NewJob { kind: SEND_MAIL, subject: id, unique_key: Some(format!("mail:{id}")) };
     store::jobs::insert(tx, &job, now).await?;

@@ -58,8 +58,12 @@ impl Server {
     }
 
     /// Works beside the API once the engine is ready. Requests are answered meanwhile; without an engine, because no
-    /// sandbox keeps its promises here, they are too, and runs and builds wait.
+    /// sandbox keeps its promises here, they are too, and runs and builds wait. A rehearsal has no hands: nothing of the queue is
+    /// taken, nothing is swept.
     pub fn work(&self, engine: impl Future<Output = anyhow::Result<Arc<dyn Engine>>> + Send + 'static) {
+        if self.app.config.rehearse {
+            return;
+        }
         let (app, data) = (self.app.clone(), self.data.clone());
         app.tasks.spawn(jobs::chores::work(app.clone()));
         self.app.tasks.spawn(async move {
@@ -78,7 +82,7 @@ impl Server {
         let app = self.app;
         app.tasks.spawn(pulse::watch(app.clone()));
         if let Db::Postgres(pool) = &app.db {
-            app.tasks.spawn(listen(app.clone(), pool.clone()));
+            app.tasks.spawn(listen(app.clone(), sqlx::PgPool::clone(pool)));
         }
         let connections = accept(&app, listener).await;
         if tokio::time::timeout(PATIENCE, connections.wait()).await.is_err() {
@@ -151,7 +155,7 @@ pub async fn open_database(config: &Config, data: &DataDir, migrate: bool) -> an
         "The database is not up to date; run `trends-earth migrate` first. Pending: {}",
         pending.join(", ")
     );
-    db.migrate().await?;
+    db.migrate(None, |word| tracing::info!("{word}")).await?;
     Ok(db)
 }
 

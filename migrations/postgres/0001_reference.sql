@@ -1,5 +1,6 @@
 -- The tables that the existing Trends.Earth server has, under its names, so that either server can work on either database.
--- On a database of that server every statement here finds its object and changes nothing; what is ours is in 0002_ours.sql.
+-- On a database of that server it is not run: what an older one lacks is added without holding anybody up (store/takeover/steps.rs).
+-- What is ours is in 0002_ours.sql.
 
 -- Accounts. The name is a reserved word in PostgreSQL and has to be quoted everywhere.
 CREATE TABLE IF NOT EXISTS "user" (

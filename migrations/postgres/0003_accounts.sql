@@ -1,5 +1,11 @@
 -- Accounts: addresses are looked up in any case, and addresses that nobody has fail and lock like those that somebody has.
 
+-- Tokens issued before tokens_not_before are dead. The two flags are empty unless somebody set them.
+ALTER TABLE "user"
+    ADD COLUMN IF NOT EXISTS tokens_not_before timestamp,
+    ADD COLUMN IF NOT EXISTS is_plugin_user boolean,
+    ADD COLUMN IF NOT EXISTS is_in_mailing_list boolean;
+
 CREATE INDEX IF NOT EXISTS te_user_email_lower ON "user" (lower(email));
 
 -- Failed sign-ins of an address that no account has, so that an answer tells nobody which addresses are known. The address is

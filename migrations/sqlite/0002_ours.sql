@@ -2,9 +2,10 @@
 -- The same names and columns as on PostgreSQL; uuid, timestamp, date and JSON are TEXT, a boolean is INTEGER 0 or 1.
 
 -- The order of every list of executions. Queries repeat the expression word for word, or the index is not used.
+-- Each index has a far day of its own: with one for all, PostgreSQL takes the first for a person's list too, and throws away what others ran.
 CREATE INDEX te_execution_order ON execution (COALESCE(end_date, '9999-12-31') DESC, start_date DESC, id);
-CREATE INDEX te_execution_order_user ON execution (user_id, COALESCE(end_date, '9999-12-31') DESC, start_date DESC, id);
-CREATE INDEX te_execution_order_script ON execution (script_id, COALESCE(end_date, '9999-12-31') DESC, start_date DESC, id);
+CREATE INDEX te_execution_order_user ON execution (user_id, COALESCE(end_date, '9999-12-30') DESC, start_date DESC, id);
+CREATE INDEX te_execution_order_script ON execution (script_id, COALESCE(end_date, '9999-12-29') DESC, start_date DESC, id);
 -- What a user has waiting or active. A query has to repeat the condition word for word.
 CREATE INDEX te_execution_open ON execution (user_id, status, start_date)
     WHERE status IN ('PENDING', 'READY', 'SUBMITTED', 'RUNNING', 'CANCELLING');
@@ -101,6 +102,7 @@ CREATE TABLE execution_flag (
     deleted INTEGER NOT NULL DEFAULT 0,
     is_plugin_execution INTEGER
 ) STRICT;
+CREATE INDEX execution_flag_deleted_idx ON execution_flag (execution_id) WHERE deleted;
 
 -- The one password of a run, as a hash in hex. expires_at is empty until the run has ended.
 CREATE TABLE execution_credential (

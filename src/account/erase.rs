@@ -59,12 +59,8 @@ pub async fn erase(app: &App, by: &User, gone: &Profile) -> Result<()> {
     tx.commit().await?;
     // Whoever follows a run of the account hears now that the row is gone, and stops the unit.
     app.wake();
-    for key in archives {
-        app.objects.delete(&key).await?;
-    }
-    for execution in with_results {
-        app.objects.delete_under(&results::folder(execution)).await?;
-    }
+    let folders: Vec<String> = with_results.into_iter().map(results::folder).collect();
+    app.objects.clear(&archives, &folders).await;
     app.mailer.forget(&gone.email).await?;
     Ok(())
 }

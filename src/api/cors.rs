@@ -44,6 +44,7 @@ pub fn layer(app: &App) -> CorsLayer {
             own("x-ratelimit-reset"),
             own("x-request-id"),
             own("x-te-access-token"),
+            own("x-te-rehearsal"),
             own("x-total-count"),
         ])
 }

@@ -94,7 +94,7 @@ async fn accept(app: &App, user: &User, Body(body): Body) -> Result<Json<Accepte
             text: &plain,
             html: Some(&html),
         };
-        mail::post(&mut tx, &letter, now).await?;
+        mail::post(&mut tx, app, &letter, now).await?;
     }
     tx.commit().await?;
     app.wake();

@@ -11,6 +11,7 @@ mod view;
 
 use axum::{
     Json,
+    body::Body,
     extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -28,7 +29,7 @@ use crate::{
     auth::{Reporter, User},
     clock,
     error::{Error, Result},
-    execution::{cancel, results},
+    execution::cancel,
     store::{
         self, Id,
         executions::{Execution, Parts, Wanted},
@@ -253,18 +254,18 @@ async fn request_cancel(
     responses((status = 200, content_type = "text/plain"), (status = 404, body = super::ErrorBody)))]
 async fn download_results(State(app): State<App>, user: User, path: ExecutionPath) -> Result<Response> {
     let execution = find(&app, &user, path.0, Parts { results: true, ..Parts::FEW }).await?;
-    let results = match &execution.results_key {
-        Some(key) => Some(results::load(&app, key).await?.ok_or_else(|| {
-            Error::Gone(format!("The results of execution {} are not there any more; run it again.", execution.id))
-        })?),
-        None => execution.results,
-    };
-    let text = results.map_or_else(|| "{}".to_owned(), |results| results.0.get().to_owned());
-    let text = if matches!(text.as_str(), "null" | "[]" | "0" | "false" | "\"\"") { "{}".to_owned() } else { text };
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")),
         (header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment;filename=results.json")),
     ];
+    if let Some(key) = &execution.results_key {
+        let found = app.objects.read(key).await?.ok_or_else(|| {
+            Error::Gone(format!("The results of execution {} are not there any more; run it again.", execution.id))
+        })?;
+        return Ok((headers, Body::from_stream(found.pieces)).into_response());
+    }
+    let text = execution.results.map_or_else(|| "{}".to_owned(), |results| results.0.get().to_owned());
+    let text = if matches!(text.as_str(), "null" | "[]" | "0" | "false" | "\"\"") { "{}".to_owned() } else { text };
     Ok((headers, text).into_response())
 }
 

@@ -27,6 +27,9 @@ struct Health {
     database: &'static str,
     timestamp: String,
     version: &'static str,
+    /// Here and true on a copy of a live database, where nothing is started, sent, called or deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rehearsal: Option<bool>,
     /// What was installed; in prod only for who sends the health token.
     #[serde(skip_serializing_if = "Option::is_none")]
     deployment: Option<Deployment>,
@@ -58,7 +61,8 @@ fn may_know(app: &App, headers: &HeaderMap) -> bool {
 async fn health(State(app): State<App>, headers: HeaderMap) -> Json<Health> {
     let database = if app.pulse.answers() { "healthy" } else { "unhealthy" };
     let deployment = may_know(&app, &headers).then(|| app.config.deployment.clone());
-    Json(Health { status: "ok", database, timestamp: timestamp(&app), version: "1.0", deployment })
+    let rehearsal = app.config.rehearse.then_some(true);
+    Json(Health { status: "ok", database, timestamp: timestamp(&app), version: "1.0", rehearsal, deployment })
 }
 
 /// Whether the server answers. Public.

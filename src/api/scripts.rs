@@ -4,12 +4,14 @@ mod access;
 mod config;
 mod export;
 pub(super) mod log;
+mod secrets;
 pub(crate) mod upload;
 mod versions;
 mod view;
 
 use axum::{
     Json,
+    body::Body,
     extract::State,
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
@@ -26,6 +28,7 @@ use crate::{
     app::App,
     auth::User,
     error::{Error, Result},
+    objects,
     store::{self, scripts::Script},
 };
 pub(super) use view::{ScriptView, is_plugin};
@@ -45,6 +48,8 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(access::set_users))
         .routes(routes!(access::add_role, access::remove_role))
         .routes(routes!(access::add_user, access::remove_user))
+        .routes(routes!(secrets::list))
+        .routes(routes!(secrets::grant, secrets::remove))
         .routes(routes!(versions::list))
         .routes(routes!(versions::get))
         .routes(routes!(versions::download))
@@ -124,12 +129,8 @@ async fn remove(State(app): State<App>, user: User, path: ScriptPath, headers: H
     // Whoever follows a run or build of it hears now that the row is gone, and stops the unit.
     app.wake();
     if gone {
-        for key in keys {
-            app.objects.delete(&key).await?;
-        }
-        for execution in results {
-            app.objects.delete_under(&crate::execution::results::folder(execution)).await?;
-        }
+        let folders: Vec<String> = results.into_iter().map(crate::execution::results::folder).collect();
+        app.objects.clear(&keys, &folders).await;
     }
     Ok(data(view))
 }
@@ -207,8 +208,12 @@ async fn set_public(
     responses((status = 200, content_type = "application/gzip"), (status = 404, body = super::ErrorBody), (status = 410, body = super::ErrorBody)))]
 async fn download(State(app): State<App>, user: User, path: ScriptPath) -> Result<Response> {
     let script = find(&app, &user, &path).await?;
-    let version = store::script_versions::newest(&app.db, script.id).await?.ok_or_else(|| gone(&script))?;
-    archive(&app, &script, &version.archive_key, &script.slug).await
+    let key = match store::script_versions::newest(&app.db, script.id).await? {
+        Some(version) => version.archive_key,
+        None if app.objects.are_remote() => objects::archive_of_slug(&script.slug),
+        None => return Err(gone(&script)),
+    };
+    archive(&app, &script, &key, &script.slug).await
 }
 
 fn gone(script: &Script) -> Error {
@@ -217,12 +222,13 @@ fn gone(script: &Script) -> Error {
 
 /// An archive as a file of this name, `.tar.gz` left out.
 async fn archive(app: &App, script: &Script, key: &str, name: &str) -> Result<Response> {
-    let bytes = app.objects.get(key).await?.ok_or_else(|| gone(script))?;
+    let found = app.objects.read(key).await?.ok_or_else(|| gone(script))?;
     let disposition =
         HeaderValue::try_from(format!("attachment; filename={name}.tar.gz")).map_err(anyhow::Error::from)?;
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/gzip")),
         (header::CONTENT_DISPOSITION, disposition),
+        (header::CONTENT_LENGTH, HeaderValue::from(found.bytes)),
     ];
-    Ok((headers, bytes).into_response())
+    Ok((headers, Body::from_stream(found.pieces)).into_response())
 }

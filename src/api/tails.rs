@@ -17,6 +17,8 @@ use crate::{
 
 /// How often the tables are looked at.
 const TICK: Duration = Duration::from_millis(200);
+/// Executions of one query.
+const AT_ONCE: usize = 500;
 /// Live streams of one user, and of this node.
 const PER_USER: usize = 16;
 const PER_NODE: usize = 2_000;
@@ -107,10 +109,10 @@ async fn look(app: App) {
             }
             state.watched.keys().copied().collect()
         };
-        for source in sources {
-            match glance(&app, source).await {
-                Ok(new) => {
-                    let state = app.tails.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match glances(&app, &sources).await {
+            Ok(new) => {
+                let state = app.tails.state.lock().unwrap_or_else(PoisonError::into_inner);
+                for (source, new) in new {
                     if let Some(sender) = state.watched.get(&source) {
                         sender.send_if_modified(|old| {
                             let changed = *old != new;
@@ -119,10 +121,30 @@ async fn look(app: App) {
                         });
                     }
                 }
-                Err(error) => tracing::warn!(error = %error, "a log could not be watched"),
             }
+            Err(error) => tracing::warn!(error = %error, "logs could not be watched"),
         }
     }
+}
+
+/// How these sources stand now: executions, of which there may be thousands, by few queries.
+async fn glances(app: &App, sources: &[Source]) -> sqlx::Result<Vec<(Source, Glance)>> {
+    let mut found = Vec::with_capacity(sources.len());
+    let mut executions = Vec::new();
+    for source in sources {
+        match source {
+            Source::Execution(id) => executions.push(*id),
+            Source::Script(_) => found.push((*source, glance(app, *source).await?)),
+        }
+    }
+    for some in executions.chunks(AT_ONCE) {
+        let mut living: HashMap<Id, Glance> = HashMap::with_capacity(some.len());
+        for (id, newest, status, progress) in store::executions::glances(&app.db, some).await? {
+            living.insert(id, Glance { newest, status: Some(status.as_str().to_owned()), progress });
+        }
+        found.extend(some.iter().map(|id| (Source::Execution(*id), living.remove(id).unwrap_or_default())));
+    }
+    Ok(found)
 }
 
 /// How a source stands now.

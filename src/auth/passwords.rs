@@ -1,9 +1,12 @@
 //! Password hashes: Argon2id for new ones, werkzeug's scrypt and pbkdf2 of the existing server verified
 //! (contract/auth-users.md 4.4). Hashing runs off the async threads and a bounded number at once.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
-use argon2::Argon2;
+use argon2::{Argon2, Block};
 use pbkdf2::hmac::{Hmac, KeyInit};
 use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
@@ -105,10 +108,24 @@ fn hash(password: &str) -> anyhow::Result<String> {
     let mut salt = [0; 16];
     getrandom::fill(&mut salt)?;
     let mut key = [0; 32];
-    Argon2::default()
-        .hash_password_into(password.as_bytes(), &salt, &mut key)
-        .map_err(|e| anyhow::anyhow!("argon2: {e}"))?;
+    compute(&Argon2::default(), password, &salt, &mut key).map_err(|e| anyhow::anyhow!("argon2: {e}"))?;
     Ok(format!("{}{}${}", argon2_prefix(), BASE64.encode(salt), BASE64.encode(key)))
+}
+
+/// Memory of hashes that were computed, for those to come: 19 MiB for each slot. Allocated anew each time, on whichever thread is
+/// free, every thread would keep as much for itself.
+static MEMORY: Mutex<Vec<Vec<Block>>> = Mutex::new(Vec::new());
+
+fn compute(argon2: &Argon2<'_>, password: &str, salt: &[u8], key: &mut [u8]) -> argon2::Result<()> {
+    let kept = || MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
+    let usual = argon2::Params::DEFAULT.block_count();
+    let mut blocks = kept().pop().unwrap_or_default();
+    blocks.resize(argon2.params().block_count(), Block::new());
+    let computed = argon2.hash_password_into_with_memory(password.as_bytes(), salt, key, &mut blocks);
+    if blocks.len() == usual {
+        kept().push(blocks);
+    }
+    computed
 }
 
 fn argon2_prefix() -> String {
@@ -175,9 +192,8 @@ fn verify_argon2(password: &str, stored: &str) -> Option<bool> {
     }
     let params = argon2::Params::new(m, t, p, Some(key.len())).ok()?;
     let mut computed = vec![0; key.len()];
-    Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params)
-        .hash_password_into(password.as_bytes(), &salt, &mut computed)
-        .ok()?;
+    let argon2 = Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
+    compute(&argon2, password, &salt, &mut computed).ok()?;
     Some(computed.ct_eq(&key).into())
 }
 

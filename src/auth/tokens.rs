@@ -254,8 +254,8 @@ fn read<T: serde::de::DeserializeOwned>(token: &str, key: &DecodingKey) -> Resul
     jsonwebtoken::decode(token, key, &validation).map(|data| data.claims).map_err(|_| TokenError::Invalid)
 }
 
-/// HKDF-SHA256 of the secret with a label: the key of one kind of token.
-fn derived(secret: &[u8], label: &str) -> [u8; 32] {
+/// HKDF-SHA256 of the secret with a label: the key of one purpose.
+pub(super) fn derived(secret: &[u8], label: &str) -> [u8; 32] {
     let mut key = [0; 32];
     let info = [label.as_bytes()];
     let fill = hkdf::Salt::new(hkdf::HKDF_SHA256, b"trends.earth")

@@ -120,7 +120,7 @@ async fn make_target(db: &Db) -> anyhow::Result<()> {
     }
     drop(tx);
     if !db.pending().await.context("--to")?.is_empty() {
-        db.migrate().await.context("--to")?;
+        db.migrate(None, say).await.context("--to")?;
     }
     Ok(())
 }

@@ -47,6 +47,7 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     telemetry::start("error");
     let mut config = Config::from_process(&flags(args.data_dir))?;
+    anyhow::ensure!(!config.rehearse, "A rehearsal starts nothing, so there is nothing to show. Unset TE_REHEARSE.");
     serve::check_address(&config)?;
     let data = Arc::new(DataDir::open(&config.data_dir)?);
     let listener = match TcpListener::bind(config.listen).await {

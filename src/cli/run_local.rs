@@ -1,6 +1,6 @@
 //! `run-local`: an author's script through the process engine, without a server.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
 use secrecy::SecretString;
 
@@ -86,6 +86,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         params,
         limits: limits.clone(),
         uses_gee: checked.configuration.uses_gee,
+        secrets: BTreeMap::new(),
         credential: SecretString::from(String::new()),
     };
     engine.start(&run).await?;

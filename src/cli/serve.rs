@@ -34,6 +34,9 @@ pub struct Args {
     /// Bring a PostgreSQL database up to date at start
     #[arg(long)]
     pub migrate: bool,
+    /// On a copy of a live database: answer and write as ever, but start, send, call and delete nothing
+    #[arg(long)]
+    pub rehearse: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -46,6 +49,9 @@ pub struct WorkerArgs {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     telemetry::start("info");
     let mut config = Config::from_process(&args.flags)?;
+    if args.rehearse {
+        config.rehearse();
+    }
     let data = Arc::new(DataDir::open(&config.data_dir)?);
     let listener = listen(&config).await?;
     config.listen = listener.local_addr()?;
@@ -63,6 +69,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         env!("CARGO_PKG_VERSION")
     ));
     stop_on_signals(&server.app)?;
+    if server.app.config.rehearse {
+        say("This is a rehearsal: nothing is started, sent, called or deleted.");
+    }
     if !args.no_worker {
         let (app, data) = (server.app.clone(), server.data.clone());
         server.work(async move { engine(&app, &data).await });
@@ -79,9 +88,10 @@ pub async fn work(args: WorkerArgs) -> anyhow::Result<ExitCode> {
         config.is_postgres(),
         "A worker of its own needs PostgreSQL (DATABASE_URL); on SQLite `serve` works too."
     );
+    anyhow::ensure!(!config.rehearse, "A rehearsal has no workers: nothing is started in it. Unset TE_REHEARSE.");
     anyhow::ensure!(
-        config.objects_shared,
-        "Scripts are kept in the data folder of the machine that they were uploaded to. With a second node, put the folder {}/objects on a shared disk and set TE_OBJECTS_SHARED=true.",
+        config.objects_shared || config.s3.is_some(),
+        "Scripts are kept in the data folder of the machine that they were uploaded to. With a second node, keep them in S3 (SCRIPTS_S3_BUCKET, PARAMS_S3_BUCKET), or put the folder {}/objects on a shared disk and set TE_OBJECTS_SHARED=true.",
         config.data_dir.display()
     );
     let data = Arc::new(DataDir::open(&config.data_dir)?);
@@ -91,7 +101,7 @@ pub async fn work(args: WorkerArgs) -> anyhow::Result<ExitCode> {
     let engine = engine(&app, &data).await?;
     app.tasks.spawn(pulse::watch(app.clone()));
     if let Db::Postgres(pool) = &app.db {
-        app.tasks.spawn(server::listen(app.clone(), pool.clone()));
+        app.tasks.spawn(server::listen(app.clone(), sqlx::PgPool::clone(pool)));
     }
     app.tasks.spawn(jobs::chores::work(app.clone()));
     say(&format!("Trends.Earth {} works on {}", env!("CARGO_PKG_VERSION"), engine.scope()));

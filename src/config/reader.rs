@@ -7,7 +7,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
     limits::{Limit, Storage},
@@ -53,6 +53,16 @@ impl Reader {
     /// The same, as a value that does not print.
     pub fn secret(&mut self, name: &str) -> Option<SecretString> {
         self.text(name).map(SecretString::from)
+    }
+
+    /// What credentials of people are encrypted with; the word that the existing server ships in its place is none.
+    pub fn gee_secret(&mut self, otherwise: Option<&SecretString>) -> Option<SecretString> {
+        let secret = self.secret("GEE_ENCRYPTION_KEY").or_else(|| otherwise.cloned())?;
+        if secret.expose_secret() == "default-key-change-in-production" {
+            self.errors
+                .push("GEE_ENCRYPTION_KEY, or SECRET_KEY in its place, is the default that everybody knows.".into());
+        }
+        Some(secret)
     }
 
     /// The URL of Redis, whole or as links between containers give it.

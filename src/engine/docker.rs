@@ -14,10 +14,11 @@ use std::{
 };
 
 use bollard::{
+    body_full,
     models::ContainerStateStatusEnum,
     query_parameters::{
         CreateContainerOptions, KillContainerOptions, ListContainersOptions, LogsOptions, RemoveContainerOptions,
-        StartContainerOptions,
+        StartContainerOptions, UploadToContainerOptions,
     },
 };
 use futures::{StreamExt, future::BoxFuture};
@@ -74,14 +75,14 @@ impl Docker {
     async fn create(&self, run: &Run) -> anyhow::Result<()> {
         let daemon = &self.daemon;
         let name = Unit::Execution(run.execution).to_string();
-        if self.begin(&name).await? {
-            return Ok(());
-        }
         let image = run.made.as_deref().ok_or_else(|| anyhow::anyhow!("the version has no image"))?;
         let kind = Kind::of(image);
+        if self.begin(run, kind).await? {
+            return Ok(());
+        }
         let way = if unit::may_go_out(&run.limits) { Way::Open } else { Way::Closed };
         let opened = self.gates.open(daemon, way).await?;
-        let env = unit::environment(run, &self.api_url, opened.proxy, true);
+        let env = unit::environment(run, &self.api_url, opened.proxy, kind);
         let reference = daemon.reference(image);
         let body = unit::container(daemon, run, reference, kind, env, &opened.network);
         let options = || Some(CreateContainerOptions { name: Some(name.clone()), ..CreateContainerOptions::default() });
@@ -96,16 +97,22 @@ impl Docker {
             Err(error) if status(&error) == Some(409) => {}
             other => drop(other?),
         }
-        anyhow::ensure!(self.begin(&name).await?, "the container was removed before it was started");
+        anyhow::ensure!(self.begin(run, kind).await?, "the container was removed before it was started");
         Ok(())
     }
 
     /// Starts a container that is made and was never started; false if there is none. One that has ended is not started again.
-    async fn begin(&self, name: &str) -> anyhow::Result<bool> {
+    async fn begin(&self, run: &Run, kind: Kind) -> anyhow::Result<bool> {
         let docker = &self.daemon.docker;
-        let Some(found) = there(docker.inspect_container(name, None).await)? else { return Ok(false) };
+        let name = Unit::Execution(run.execution).to_string();
+        let Some(found) = there(docker.inspect_container(&name, None).await)? else { return Ok(false) };
         if found.state.and_then(|state| state.status) == Some(ContainerStateStatusEnum::CREATED) {
-            settled(docker.start_container(name, None::<StartContainerOptions>).await)?;
+            if let Some(folder) = kind.folder() {
+                // Into its scratch folder: the runner takes it away as it reads it.
+                let options = UploadToContainerOptions { path: folder, ..UploadToContainerOptions::default() };
+                docker.upload_to_container(&name, Some(options), body_full(unit::secret_file(run)?)).await?;
+            }
+            settled(docker.start_container(&name, None::<StartContainerOptions>).await)?;
         }
         Ok(true)
     }

@@ -22,7 +22,7 @@ pub mod unit;
 pub mod watch;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
     fs,
     path::{Path, PathBuf},
@@ -261,10 +261,9 @@ impl Engine for Process {
             return Ok(());
         }
         let spec = self.run_spec(run)?;
-        let params = run.params.clone();
-        let program = self.program.clone();
-        tokio::task::spawn_blocking(move || unit::start(&program, &folder, &spec, Some(params.as_bytes()), None))
-            .await??;
+        let (params, secrets, program) = (run.params.clone(), run.secrets.clone(), self.program.clone());
+        let start = move || unit::start(&program, &folder, &spec, Some(params.as_bytes()), None, &secrets);
+        tokio::task::spawn_blocking(start).await??;
         Ok(())
     }
 
@@ -305,7 +304,7 @@ impl Engine for Process {
             if let (Some(uid), true) = (spec.uid, fresh.is_dir()) {
                 std::os::unix::fs::chown(&fresh, Some(uid), Some(uid))?;
             }
-            unit::start(&program, &folder, &spec, None, Some(&first))
+            unit::start(&program, &folder, &spec, None, Some(&first), &BTreeMap::new())
         })
         .await??;
         Ok(())

@@ -19,11 +19,10 @@ use bollard::{
         InspectServiceOptions, ListNodesOptions, ListSecretsOptions, ListServicesOptions, ListTasksOptions, LogsOptions,
     },
 };
-use secrecy::ExposeSecret;
 
 use self::service::Seen;
 use super::{
-    Build, End, Engine, Exit, Found, Made, News, OUTPUT_LINES, Room, Run, Unit,
+    Build, End, Engine, Exit, Found, Hindrance, Made, News, OUTPUT_LINES, Room, Run, Unit,
     docker::{
         Builds,
         daemon::{Daemon, INSTANCE, is_away, settled, there, unit_of},
@@ -46,6 +45,9 @@ const GRACE: Duration = Duration::from_secs(30);
 const LINES: Duration = Duration::from_secs(5);
 /// How long a manager that does not answer is waited for before a run is given up that was never started.
 const AWAY: Duration = Duration::from_secs(120);
+
+/// Bytes of one secret of a cluster, which takes a little more.
+const SECRET_BYTES: usize = 500_000;
 
 /// The engine of one cluster.
 pub struct Swarm {
@@ -208,10 +210,16 @@ impl Swarm {
         let secret = match kind {
             Kind::Environment => None,
             Kind::Ours => {
+                let data = unit::secret(run);
+                if data.len() > SECRET_BYTES {
+                    let text =
+                        "The secrets of the script are more than a Docker Swarm can keep for one run: 500,000 bytes.";
+                    return Err(Hindrance(text.into()).into());
+                }
                 let spec = SecretSpec {
                     name: Some(name.clone()),
                     labels: Some(daemon.mine()),
-                    data: Some(BASE64.encode(run.credential.expose_secret())),
+                    data: Some(BASE64.encode(data)),
                     ..SecretSpec::default()
                 };
                 settled(daemon.docker.create_secret(spec).await)?;
@@ -219,7 +227,7 @@ impl Swarm {
                 Some(secret.id.context("a secret has an id")?)
             }
         };
-        let env = unit::environment(run, &self.api_url, opened.proxy, secret.is_none());
+        let env = unit::environment(run, &self.api_url, opened.proxy, kind);
         let spec = service::spec(daemon, run, image, kind, env, &opened.network, secret);
         // One of this name that is there meanwhile is this very run's.
         Ok(settled(daemon.docker.create_service(spec, daemon.credentials()).await)?)

@@ -4,6 +4,7 @@
 use secrecy::SecretString;
 
 use super::{
+    order,
     report::{self, By},
     status::Status,
 };
@@ -26,12 +27,19 @@ pub enum Taken {
 }
 
 /// Takes the next run that fits into what is free, if there is one. `Ok(None)` with nothing to do; another worker
-/// that was faster is no error: the caller asks again.
+/// that was faster is no error: the next run is tried.
 pub async fn next(app: &App, claim: &Claim<'_>, free: Free) -> anyhow::Result<Option<Taken>> {
+    let mut order = order::current(app).await?;
+    let mut is_last = order.is_new();
     loop {
-        let Some(waiting) = store::jobs::next_waiting(&app.db, app.config.max_runs_per_user, free, claim.now).await?
-        else {
-            return Ok(None);
+        let Some(waiting) = order.next(free, claim.now) else {
+            if is_last {
+                return Ok(None);
+            }
+            // What ended or came since the reading may have made room for another one.
+            order = order::after(app, &order).await?;
+            is_last = true;
+            continue;
         };
         let mut tx = app.db.begin().await?;
         if let Some(taken) = take(app, &mut tx, &waiting, claim).await? {
@@ -43,9 +51,8 @@ pub async fn next(app: &App, claim: &Claim<'_>, free: Free) -> anyhow::Result<Op
 
 async fn take(app: &App, tx: &mut Tx, waiting: &Waiting, claim: &Claim<'_>) -> anyhow::Result<Option<Taken>> {
     let slots = store::users::lock_slots(tx, waiting.user, app.config.max_runs_per_user).await?;
-    if waiting.status == Status::Pending
-        && slots.is_some()
-        && store::executions::active(tx, waiting.user).await? >= slots.unwrap_or(0)
+    if let (Status::Pending, Some(slots)) = (waiting.status, slots)
+        && store::executions::active(tx, waiting.user, slots).await? >= slots
     {
         // Another worker gave out his last slot since we looked.
         return Ok(None);

@@ -4,10 +4,8 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use crate::{
-    app::App,
-    store::{self, Id, jobs::Position},
-};
+use super::order::{self, Place};
+use crate::{app::App, store::Id};
 
 /// Waiting runs that are counted.
 const MOST: i64 = 1_000;
@@ -18,7 +16,7 @@ pub struct Queue {
     /// Waiting runs that come before it, at most 1,000.
     pub ahead: i64,
     pub position: i64,
-    /// user_limit, no_capacity or engine_unreachable.
+    /// user_limit, no_capacity, maintenance or engine_unreachable.
     pub reason: &'static str,
     pub message: String,
     pub waiting_since: Option<chrono::NaiveDateTime>,
@@ -29,26 +27,39 @@ pub async fn explain(
     app: &App,
     waiting: &HashMap<Id, Option<chrono::NaiveDateTime>>,
 ) -> sqlx::Result<HashMap<Id, Queue>> {
-    let ids: Vec<Id> = waiting.keys().copied().collect();
-    if ids.is_empty() {
-        return Ok(HashMap::new());
+    let mut explained = HashMap::new();
+    if waiting.is_empty() {
+        return Ok(explained);
     }
-    let positions = store::jobs::positions(&app.db, &ids, app.config.max_runs_per_user).await?;
-    let since = crate::clock::before(app.clock.now(), app.config.lease_s);
-    let has_worker = store::workers::any_since(&app.db, since).await?;
-    Ok(positions
-        .into_iter()
-        .map(|p| (p.execution, of(&p, waiting.get(&p.execution).copied().flatten(), has_worker)))
-        .collect())
+    let order = order::current(app).await?;
+    let held = if app.config.rehearse {
+        Some("This is a rehearsal on a copy of the database; no run is started in it.")
+    } else if order.rests {
+        Some("The system is being maintained; the run starts when that has ended.")
+    } else {
+        None
+    };
+    for (id, since) in waiting {
+        if let Some(place) = order.place(app, *id).await? {
+            explained.insert(*id, of(&place, *since, order.has_worker, held));
+        }
+    }
+    Ok(explained)
 }
 
-fn of(place: &Position, waiting_since: Option<chrono::NaiveDateTime>, has_worker: bool) -> Queue {
-    let Position { active, own, .. } = *place;
-    let (reason, message) = match place.slots {
-        _ if !has_worker => {
+fn of(
+    place: &Place,
+    waiting_since: Option<chrono::NaiveDateTime>,
+    has_worker: bool,
+    held: Option<&'static str>,
+) -> Queue {
+    let Place { active, own, .. } = *place;
+    let (reason, message) = match (held, place.slots) {
+        (Some(sentence), _) => ("maintenance", sentence.to_owned()),
+        (None, _) if !has_worker => {
             ("engine_unreachable", "No worker is there at present; the run starts when one is back.".to_owned())
         }
-        Some(limit) if active + own >= limit => {
+        (None, Some(limit)) if active + own >= limit => {
             let before = if active < limit { format!(" and {own} wait before this one") } else { String::new() };
             (
                 "user_limit",
@@ -57,6 +68,6 @@ fn of(place: &Position, waiting_since: Option<chrono::NaiveDateTime>, has_worker
         }
         _ => ("no_capacity", "It starts as soon as a machine has room for it.".to_owned()),
     };
-    let ahead = place.ahead.min(MOST);
+    let ahead = i64::try_from(place.ahead).map_or(MOST, |ahead| ahead.min(MOST));
     Queue { ahead, position: ahead + 1, reason, message, waiting_since }
 }

@@ -39,6 +39,15 @@ pub struct Report {
     pub progress: Option<i32>,
     pub results: Option<Results>,
     pub failure: Option<Failure>,
+    /// Of a run that speaks for itself: its attempt. What an earlier one says is heard and changes nothing.
+    pub attempt: Option<i32>,
+}
+
+impl Report {
+    /// The progress, if nothing else is reported.
+    pub fn only_progress(&self) -> Option<i32> {
+        self.progress.filter(|_| self.status.is_none() && self.results.is_none())
+    }
 }
 
 /// What became of a report.
@@ -54,33 +63,36 @@ pub enum Outcome {
 
 /// Applies a report to an execution. Late and repeated reports are absorbed: a container must always get its 200.
 pub async fn apply(tx: &mut Tx, app: &App, id: Id, report: &Report, by: &By, now: Time) -> anyhow::Result<Outcome> {
-    let Some(current) = store::executions::lock(tx, id).await? else { return Ok(Outcome::Unknown) };
-    let ours = store::runs::find_within(tx, id).await?;
+    let Some(row) = store::runs::lock(tx, id).await? else { return Ok(Outcome::Unknown) };
+    let current = row.status;
+    if report.attempt.is_some() && report.attempt != row.attempt {
+        return Ok(Outcome::Absorbed(current));
+    }
     if current.is_terminal() {
         // The end stands. Results that come late are kept only if none are there.
         if let Some(results) = &report.results {
-            results::keep(tx, id, results, true).await?;
+            results::keep(tx, id, &row, results, true).await?;
         }
         return Ok(Outcome::Absorbed(current));
     }
     if let Some(results) = &report.results {
-        results::keep(tx, id, results, false).await?;
+        results::keep(tx, id, &row, results, false).await?;
     }
     let wanted = match report.status {
         // A run that dies while it is being stopped was cancelled; one that brings its result in time has finished.
-        Some(Status::Failed) if current == Status::Cancelling && ours.is_some() => Some(Status::Cancelled),
+        Some(Status::Failed) if current == Status::Cancelling && row.is_ours() => Some(Status::Cancelled),
         other => other,
     };
-    let verdict = wanted.map(|to| if ours.is_some() { current.report(to) } else { current.report_foreign(to) });
+    let verdict = wanted.map(|to| if row.is_ours() { current.report(to) } else { current.report_foreign(to) });
     match (wanted, verdict) {
         (Some(to), Some(Verdict::Move)) => {
             advance(tx, id, current, to, report.progress, by, now).await?;
             let mut why = None;
-            if let Some(failure) = report.failure.as_ref().filter(|_| ours.is_none()) {
+            if let Some(failure) = report.failure.as_ref().filter(|_| !row.is_ours()) {
                 let line = Line { level: "ERROR".into(), text: failure.message.clone(), at: now };
                 store::logs::insert(tx, id, &[line]).await?;
             }
-            if to.is_terminal() && to != Status::Finished && ours.is_some() {
+            if to.is_terminal() && to != Status::Finished && row.is_ours() {
                 let failure = report.failure.clone().unwrap_or_else(|| match to {
                     Status::Cancelled => Failure::new(super::failure::Class::Cancelled, "The run was cancelled."),
                     _ => Failure::new(super::failure::Class::ScriptError, "The script reported that it failed."),
@@ -90,7 +102,7 @@ pub async fn apply(tx: &mut Tx, app: &App, id: Id, report: &Report, by: &By, now
             }
             if to.is_terminal() {
                 crate::mail::letters::execution_ended(tx, app, id, to, why.as_ref(), now).await?;
-                webhook::post(tx, id, now).await?;
+                webhook::post(tx, app, id, now).await?;
             }
             Ok(Outcome::Applied(current))
         }

@@ -8,7 +8,7 @@ use sqlx::types::Json as SqlJson;
 use crate::{
     app::App,
     auth::tokens,
-    store::{self, Id, Json, Tx},
+    store::{self, Id, Json, Tx, runs::Locked},
 };
 
 /// Bytes of results that stand in the row.
@@ -41,15 +41,18 @@ pub async fn place(app: &App, execution: Id, results: Json) -> anyhow::Result<Re
 }
 
 /// Keeps results, in the transaction that has locked the execution; with `only_if_none`, only where none are kept yet.
-pub async fn keep(tx: &mut Tx, execution: Id, results: &Results, only_if_none: bool) -> anyhow::Result<()> {
+pub async fn keep(
+    tx: &mut Tx,
+    execution: Id,
+    row: &Locked,
+    results: &Results,
+    only_if_none: bool,
+) -> anyhow::Result<()> {
     // An execution of the existing server has no row of ours to name an object in.
-    let key = match &results.key {
-        Some(key) if store::runs::find_within(tx, execution).await?.is_some() => Some(key),
-        _ => None,
-    };
+    let key = results.key.as_ref().filter(|_| row.is_ours());
     let none = SqlJson(RawValue::from_string("{}".to_owned())?);
     let in_row = if key.is_some() { &none } else { &results.document };
-    if store::executions::set_results(tx, execution, in_row, only_if_none).await? {
+    if store::executions::set_results(tx, execution, in_row, only_if_none).await? && row.is_ours() {
         store::runs::set_results_key(tx, execution, key.map(String::as_str)).await?;
     }
     Ok(())

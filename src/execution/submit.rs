@@ -2,7 +2,7 @@
 
 use super::{
     idempotency::{self, Key},
-    parameters,
+    inherited, parameters,
     report::By,
     status::Status,
 };
@@ -55,7 +55,9 @@ pub async fn submit(app: &App, user: &User, script: &Script, params: &Json, wish
         )));
     }
     let version = version(app, script, wishes).await?;
-    if let Some(schema) = store::script_versions::schema(&app.db, version.id).await? {
+    if version.has_schema
+        && let Some(schema) = store::script_versions::schema(&app.db, version.id).await?
+    {
         parameters::check(schema, params).await?;
     }
     // Before the transaction: parameters may be large, and on SQLite nobody else can write meanwhile.
@@ -74,7 +76,7 @@ pub async fn submit(app: &App, user: &User, script: &Script, params: &Json, wish
         let execution = execution.ok_or_else(|| anyhow::anyhow!("the execution of a key is not there"))?;
         return Ok(Submitted { execution, replayed: true });
     }
-    let waiting = store::executions::waiting(&mut tx, user.id).await?;
+    let waiting = store::executions::waiting(&mut tx, user.id, app.config.max_waiting_per_user).await?;
     if waiting >= app.config.max_waiting_per_user {
         return Err(Error::Limited {
             detail: format!("{waiting} of your runs are waiting already; start more when some have begun."),
@@ -82,8 +84,13 @@ pub async fn submit(app: &App, user: &User, script: &Script, params: &Json, wish
             retry_after: 60,
         });
     }
-    let active = store::executions::active(&mut tx, user.id).await? + waiting;
-    let queued = slots.is_some_and(|slots| active >= slots);
+    let queued = match slots {
+        Some(slots) if waiting < slots => {
+            store::executions::active(&mut tx, user.id, slots - waiting).await? + waiting >= slots
+        }
+        Some(_) => true,
+        None => false,
+    };
     let new = NewExecution { id, script: script.id, user: user.id, params };
     store::executions::insert(&mut tx, &new, now).await.map_err(|error| {
         // The script was deleted since it was looked up.
@@ -134,7 +141,10 @@ async fn version(app: &App, script: &Script, wishes: &Wishes) -> Result<Version>
                 )
             });
     }
-    store::script_versions::current(&app.db, script.id)
-        .await?
+    let version = match store::script_versions::current(&app.db, script.id).await? {
+        Some(version) => Some(version),
+        None => inherited::version(app, script).await?,
+    };
+    version
         .ok_or_else(|| Error::invalid_as("script_not_built", format!("Script with id {} is not BUILT", wishes.script)))
 }

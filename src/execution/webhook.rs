@@ -54,8 +54,11 @@ pub fn may_call(app: &App, address: IpAddr) -> bool {
     app.config.webhook_allow_private || !net::refused_or_own(address)
 }
 
-/// Queues the call about a run that has ended, in the transaction that ends it.
-pub async fn post(tx: &mut Tx, execution: Id, now: Time) -> sqlx::Result<()> {
+/// Queues the call about a run that has ended, in the transaction that ends it. In a rehearsal nobody is called, nor later.
+pub async fn post(tx: &mut Tx, app: &App, execution: Id, now: Time) -> sqlx::Result<()> {
+    if app.config.rehearse {
+        return Ok(());
+    }
     let id = Id::ordered();
     if store::webhook_deliveries::insert(tx, id, execution, FINISHED, now).await? {
         let job = NewJob { kind: SEND_WEBHOOK, subject: id, unique_key: Some(format!("webhook:{id}")) };

@@ -10,6 +10,7 @@ use super::{Lease, Worker, heartbeat};
 use crate::{
     build,
     engine::{Build, End, Found, NEEDS_SOURCES, News, Unit, Word},
+    objects,
     store::{self, Tx, jobs::Job, script_versions::Version},
 };
 
@@ -56,10 +57,19 @@ pub async fn drive(worker: &Worker, job: &Job, lease: Lease) -> anyhow::Result<(
         worker.engine.stop(Unit::Build(job.subject_id)).await?;
         return forget(worker, job).await;
     };
-    let author =
-        store::scripts::get(&app.db, version.script_id).await?.and_then(|s| s.user_id).unwrap_or(version.script_id);
+    let found = store::scripts::get(&app.db, version.script_id).await?;
+    if let Some(script) = found.as_ref().filter(|_| app.coexists && app.objects.are_remote()) {
+        // Where the existing server looks for it.
+        app.objects.copy(&version.archive_key, &objects::archive_of_slug(&script.slug)).await?;
+    }
+    let author = found.and_then(|s| s.user_id).unwrap_or(version.script_id);
     let script = match build::unpacked(&worker.data.path, &app.objects, &version).await {
         Ok(script) => script,
+        // The lease passes, and the build is tried again.
+        Err(error) if error.is::<object_store::Error>() => return Err(error),
+        Err(error) if error.is::<build::Gone>() => {
+            return fail(worker, job, &version, "The archive is not there any more; publish the script again.").await;
+        }
         Err(error) => {
             tracing::error!(script.id = %version.script_id, error = format!("{error:#}"), "an archive could not be laid out");
             return fail(worker, job, &version, "The archive could not be unpacked on this machine.").await;

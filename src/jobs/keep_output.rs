@@ -9,6 +9,7 @@ use std::{
 use super::Worker;
 use crate::{
     engine::Unit,
+    execution::secrets::Mask,
     store::{self, Id},
 };
 
@@ -28,12 +29,12 @@ impl Kept {
     }
 
     /// Keeps what a running unit has printed, if it is time and there is anything new.
-    pub async fn look(&mut self, worker: &Worker, execution: Id) {
+    pub async fn look(&mut self, worker: &Worker, execution: Id, mask: &Mask) {
         if self.looked.elapsed() < EVERY {
             return;
         }
         self.looked = Instant::now();
-        let Some(text) = printed(worker, execution).await else { return };
+        let Some(text) = printed(worker, execution, mask).await else { return };
         let mut hasher = DefaultHasher::new();
         text.hash(&mut hasher);
         let digest = hasher.finish();
@@ -53,9 +54,9 @@ impl Kept {
 }
 
 /// The last lines that a unit has printed. That they cannot be read is no reason to lose a run.
-pub async fn printed(worker: &Worker, execution: Id) -> Option<String> {
+pub async fn printed(worker: &Worker, execution: Id, mask: &Mask) -> Option<String> {
     match worker.engine.output(Unit::Execution(execution)).await {
-        Ok(text) => text,
+        Ok(text) => text.map(|text| mask.hide(text)),
         Err(error) => {
             tracing::warn!(execution.id = %execution, error = format!("{error:#}"), "what a run printed cannot be read");
             None

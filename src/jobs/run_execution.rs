@@ -1,7 +1,7 @@
 //! One run, from READY to its end: starts its unit, stores what it says, stops it when somebody asked, tells its end.
 //! The unit outlives this process; whoever holds the job next goes on where the journal's offset stands.
 
-mod prepare;
+mod ready;
 
 use std::time::{Duration, Instant};
 
@@ -15,17 +15,18 @@ use super::{
 };
 use crate::{
     build,
-    engine::{End, Entry, Exit, Limits, News, Unit, grouped},
+    engine::{End, Entry, Exit, Hindrance, Limits, News, Unit, grouped},
     execution::{
         dispatch::{self, actor},
         failure::{Class, Failure},
         journal,
         report::{self, By, Report},
         results,
+        secrets::{self, Mask},
         status::Status,
     },
     json::mend,
-    store::{self, Time, Tx, jobs::Job, logs::Line, runs::ExecutionRun},
+    store::{self, Time, Tx, jobs::Job, logs::Line, runs::ExecutionRun, script_secrets::Sealed},
 };
 
 /// What must be remembered of a run between two workers, in the job's payload.
@@ -34,6 +35,10 @@ struct Memory {
     /// Class and sentence of the failure that the runner reported.
     #[serde(default)]
     failed: Option<(String, String)>,
+    /// What the run was given of its script's secrets, sealed: its words are kept free of them to their end, whatever is
+    /// granted later.
+    #[serde(default)]
+    secrets: Vec<Sealed>,
 }
 
 /// The state of the one who follows a unit.
@@ -56,6 +61,8 @@ struct Follower<'a> {
     stopping: Option<Instant>,
     /// What the unit has printed, as far as it is kept.
     output: Kept,
+    /// What must not be read in its words.
+    mask: Mask,
 }
 
 /// How long a unit may take to end once it was asked to, or after its time: then its execution ends without it.
@@ -154,9 +161,12 @@ impl<'a> Follower<'a> {
             Some(version) => store::script_versions::get(&worker.app.db, version).await?,
             None => None,
         };
+        let memory: Memory = serde_json::from_str(job.payload.0.get()).unwrap_or_default();
+        let script = version.as_ref().map(|version| version.script_id);
+        // Sealed with another key since, they cannot be hidden; the run has to come to its end all the same.
+        let given = script.and_then(|script| secrets::open(&worker.app, script, &memory.secrets).ok());
         let configuration = version.map(|v| build::stored(&v.config)).transpose()?.unwrap_or_default();
         let limits = configuration.limits(&build::caps(&worker.app.config));
-        let memory = serde_json::from_str(job.payload.0.get()).unwrap_or_default();
         let retries = i32::try_from(configuration.retry.unwrap_or(0)).unwrap_or(0);
         Ok(Some(Follower {
             worker,
@@ -171,6 +181,7 @@ impl<'a> Follower<'a> {
             stopping: None,
             followed: Instant::now(),
             output: Kept::nothing(),
+            mask: Mask::of(given.unwrap_or_default().values()),
         }))
     }
 
@@ -205,7 +216,22 @@ impl<'a> Follower<'a> {
                 }
                 Ok(None) => return Ok(Next::Nothing),
                 Err(error) if error.is::<sqlx::Error>() && !self.lease.has_passed() => pause.after(&error).await,
-                Err(error) => return self.give_up(error, "The files of the script are not there any more.").await,
+                // What lies far away is asked for again; each try renews the lease.
+                Err(error) if error.is::<object_store::Error>() && self.may_try_again(&pause) => {
+                    pause.after(&error).await;
+                }
+                Err(error) => {
+                    let sentence = match error.downcast_ref::<secrets::Unreadable>() {
+                        Some(unreadable) => unreadable.to_string(),
+                        None if error.is::<Hindrance>() => error.to_string(),
+                        None if error.is::<build::Gone>() => "The files of the script are not there any more.".into(),
+                        None if error.is::<object_store::Error>() => {
+                            "The files of the script cannot be fetched.".into()
+                        }
+                        None => "The run could not be made ready on this machine.".into(),
+                    };
+                    return self.give_up(error, &sentence).await;
+                }
             }
         };
         if self.lease.has_passed() {
@@ -215,7 +241,13 @@ impl<'a> Follower<'a> {
         match self.beating(engine.start(&run)).await {
             Ok(Some(())) => Ok(Next::Follow),
             Ok(None) => Ok(Next::Nothing),
-            Err(error) => self.give_up(error, "The run could not be started on this machine.").await,
+            Err(error) => {
+                let sentence = match error.downcast_ref::<Hindrance>() {
+                    Some(hindrance) => hindrance.to_string(),
+                    None => "The run could not be started on this machine.".into(),
+                };
+                self.give_up(error, &sentence).await
+            }
         }
     }
 
@@ -234,6 +266,11 @@ impl<'a> Follower<'a> {
                 }
             }
         }
+    }
+
+    /// Whether it makes sense to do again what has failed, and there is time.
+    fn may_try_again(&self, pause: &Pause) -> bool {
+        !pause.is_hopeless() && !self.lease.has_passed() && !self.worker.app.stop.is_cancelled()
     }
 
     async fn give_up(&mut self, error: anyhow::Error, sentence: &str) -> anyhow::Result<Next> {
@@ -261,7 +298,7 @@ impl<'a> Follower<'a> {
         let (attempt, credential) = dispatch::attempt(&mut tx, id, scope, now).await?;
         let text = format!("The run was lost with its machine or process; attempt {attempt} begins.");
         store::logs::insert(&mut tx, id, &[Line { level: "WARNING".into(), text, at: now }]).await?;
-        self.memory = Memory::default();
+        self.memory = Memory { secrets: std::mem::take(&mut self.memory.secrets), ..Memory::default() };
         self.remember(&mut tx).await?;
         tx.commit().await?;
         self.run.attempt = attempt;
@@ -286,7 +323,7 @@ impl<'a> Follower<'a> {
                     if let Some(report) = self.overdue() {
                         return self.finish(report, "timed_out").await;
                     }
-                    self.output.look(self.worker, self.job.subject_id).await;
+                    self.output.look(self.worker, self.job.subject_id, &self.mask).await;
                 }
                 news = self.worker.engine.follow(self.unit(), offset) => match self.hear(news).await {
                     Ok(Some(next)) => return Ok(next),
@@ -375,13 +412,21 @@ impl<'a> Follower<'a> {
         if self.lease.has_passed() {
             return Ok(Some(Next::Nothing));
         }
+        let mut entries = news.entries;
+        entries.iter_mut().for_each(|entry| self.mask.hide_in(entry));
         // Before the transaction: a result may be large, and nobody else can write meanwhile.
         let end = match news.end {
-            Some(End { exit: Some(exit), result }) => Some(Some(self.judge(&exit, result.as_deref()).await?)),
+            Some(End { exit: Some(mut exit), result }) => {
+                exit.error = exit.error.map(|error| self.mask.hide(error));
+                Some(Some(self.judge(&exit, result.as_deref()).await?))
+            }
             Some(End { exit: None, .. }) => Some(None),
             None => None,
         };
-        let printed = if end.is_some() { keep_output::printed(self.worker, self.job.subject_id).await } else { None };
+        let printed = match end {
+            Some(_) => keep_output::printed(self.worker, self.job.subject_id, &self.mask).await,
+            None => None,
+        };
         let app = &self.worker.app;
         let now = app.clock.now();
         let mut tx = app.db.begin().await?;
@@ -394,7 +439,7 @@ impl<'a> Follower<'a> {
             self.worker.engine.stop(self.unit()).await?;
             return Ok(Some(Next::Nothing));
         }
-        self.store(&mut tx, news.entries, news.offset, now).await?;
+        self.store(&mut tx, entries, news.offset, now).await?;
         if let Some(text) = printed {
             store::execution_output::put(&mut tx, self.job.subject_id, &text, now).await?;
         }
@@ -480,7 +525,7 @@ impl<'a> Follower<'a> {
     }
 
     async fn finish(&mut self, report: Report, cause: &'static str) -> anyhow::Result<Next> {
-        let printed = keep_output::printed(self.worker, self.job.subject_id).await;
+        let printed = keep_output::printed(self.worker, self.job.subject_id, &self.mask).await;
         let app = &self.worker.app;
         let now = app.clock.now();
         let mut tx = app.db.begin().await?;

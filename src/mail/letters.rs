@@ -104,12 +104,12 @@ pub async fn send_password_link(
         text: &text,
         html: Some(&html),
     };
-    mail::post(tx, &letter, now).await?;
+    mail::post(tx, app, &letter, now).await?;
     Ok(Some(link))
 }
 
 /// Tells a person that the password was changed: who did not do it hears of it.
-pub async fn password_changed(tx: &mut Tx, person: &store::users::Profile, now: Time) -> Result<()> {
+pub async fn password_changed(tx: &mut Tx, app: &App, person: &store::users::Profile, now: Time) -> Result<()> {
     let (text, html) = rendered("password", &context! { name => &person.name })?;
     let event = format!("password:{}", Id::ordered());
     let letter = NewMail {
@@ -120,7 +120,7 @@ pub async fn password_changed(tx: &mut Tx, person: &store::users::Profile, now: 
         text: &text,
         html: Some(&html),
     };
-    mail::post(tx, &letter, now).await?;
+    mail::post(tx, app, &letter, now).await?;
     Ok(())
 }
 
@@ -159,6 +159,6 @@ pub async fn execution_ended(
         text: &text,
         html: Some(&html),
     };
-    mail::post(tx, &letter, now).await?;
+    mail::post(tx, app, &letter, now).await?;
     Ok(())
 }

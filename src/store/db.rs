@@ -7,9 +7,15 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sqlx::{
-    ConnectOptions, Connection, Decode, Encode, Postgres, Sqlite, Transaction, Type,
-    postgres::{PgConnectOptions, PgPool, PgPoolOptions},
+    ConnectOptions, Decode, Encode, Postgres, Sqlite, Transaction, Type,
+    postgres::PgConnectOptions,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use super::pool::Pool;
+use super::takeover::{
+    blueprint,
+    steps::{self, Tell},
 };
 
 /// A point in time, naive UTC with microseconds, as columns and wire have it.
@@ -22,8 +28,11 @@ pub type Json = sqlx::types::Json<Box<RawValue>>;
 #[derive(Clone, Debug)]
 pub enum Db {
     Sqlite { read: SqlitePool, write: SqlitePool },
-    Postgres(PgPool),
+    Postgres(Pool),
 }
+
+/// How PostgreSQL locks a row that is changed, but for its key: rows that name it may be inserted meanwhile.
+const LOCK: &str = "FOR NO KEY UPDATE";
 
 /// What `Db::floor` cuts times to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +54,7 @@ macro_rules! reading {
     ($db:expr, |$on:ident| $query:expr) => {
         match $db {
             $crate::store::Db::Sqlite { read: $on, .. } => $query,
-            $crate::store::Db::Postgres($on) => $query,
+            $crate::store::Db::Postgres(pool) => $crate::lent!(pool, |$on| $query),
         }
     };
 }
@@ -56,8 +65,23 @@ macro_rules! writing {
     ($db:expr, |$on:ident| $query:expr) => {
         match $db {
             $crate::store::Db::Sqlite { write: $on, .. } => $query,
-            $crate::store::Db::Postgres($on) => $query,
+            $crate::store::Db::Postgres(pool) => $crate::lent!(pool, |$on| $query),
         }
+    };
+}
+
+/// Runs one statement on a connection that is lent for it. What waits for it is large, so it is boxed.
+#[macro_export]
+macro_rules! lent {
+    ($pool:expr, |$on:ident| $query:expr) => {
+        Box::pin(async {
+            let mut lent = $pool.lend().await?;
+            let $on = lent.connection()?;
+            let answer = $query;
+            lent.answered(&answer);
+            answer
+        })
+        .await
     };
 }
 
@@ -87,14 +111,11 @@ impl Db {
             let rest = url.split_once("://").map_or("", |(_, rest)| rest);
             let options = PgConnectOptions::from_str(&format!("postgresql://{rest}"))
                 .context("the URL of the database is not one of PostgreSQL")?
-                .application_name("trends-earth")
+                // Each process has a name of its own, by which it tells its connections from those of others.
+                .application_name(&format!("trends-earth {}", uuid::Uuid::new_v4().simple()))
                 .options([("TimeZone", "UTC"), ("statement_timeout", &statement_timeout.as_millis().to_string())])
                 .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(1));
-            let pool = PgPoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(Duration::from_millis(500))
-                .connect_lazy_with(options);
-            let db = Db::Postgres(pool);
+            let db = Db::Postgres(Pool::new(options, connections)?);
             db.ping().await.context("the database does not answer")?;
             return Ok(db);
         }
@@ -216,33 +237,27 @@ impl Db {
             Db::Postgres(pool) => {
                 sqlx::query_scalar("SELECT 1::bigint WHERE to_regclass(quote_ident($1)) IS NOT NULL")
                     .bind(name)
-                    .fetch_optional(pool)
+                    .fetch_optional(&**pool)
                     .await?
             }
         };
         Ok(table.is_some())
     }
 
-    /// Brings the schema up to date; safe when several nodes start at once (the migrator takes a lock).
-    pub async fn migrate(&self) -> anyhow::Result<()> {
+    /// Brings the schema up to date; safe when several nodes start at once. `accepted` is a revision of the existing server that
+    /// somebody accepts although it is not known.
+    pub async fn migrate(&self, accepted: Option<&str>, tell: Tell) -> anyhow::Result<()> {
         match self {
-            Db::Sqlite { write, .. } => sqlx::migrate!("migrations/sqlite").run(write).await?,
-            Db::Postgres(pool) => {
-                // An index over a large table takes longer than any request may; a second node waits for the lock as long.
-                let mut own = pool.acquire().await?.detach();
-                sqlx::query("SET statement_timeout = 0").execute(&mut own).await?;
-                sqlx::migrate!("migrations/postgres").run(&mut own).await?;
-                own.close().await?;
-            }
+            Db::Sqlite { write, .. } => Ok(sqlx::migrate!("migrations/sqlite").run(write).await?),
+            Db::Postgres(pool) => steps::run(self, pool, accepted, tell).await,
         }
-        Ok(())
     }
 
     /// The migrations that are still to be applied, by name; an error if the schema is newer than this program.
     pub async fn pending(&self) -> anyhow::Result<Vec<String>> {
         let migrator = match self {
             Db::Sqlite { .. } => sqlx::migrate!("migrations/sqlite"),
-            Db::Postgres(_) => sqlx::migrate!("migrations/postgres"),
+            Db::Postgres(_) => blueprint::migrations(),
         };
         let table: Option<i64> = match self {
             Db::Sqlite { read, .. } => {
@@ -252,7 +267,7 @@ impl Db {
             }
             Db::Postgres(pool) => {
                 sqlx::query_scalar("SELECT 1::bigint WHERE to_regclass('_sqlx_migrations') IS NOT NULL")
-                    .fetch_optional(pool)
+                    .fetch_optional(&**pool)
                     .await?
             }
         };
@@ -287,6 +302,14 @@ impl Db {
         }
     }
 
+    /// `FOR UPDATE` where rows can be locked, for a statement that is a transaction of its own.
+    pub fn for_update(&self) -> &'static str {
+        match self {
+            Db::Sqlite { .. } => "",
+            Db::Postgres(_) => LOCK,
+        }
+    }
+
     pub async fn close(&self) {
         match self {
             Db::Sqlite { read, write } => {
@@ -310,7 +333,15 @@ impl Tx {
     pub fn for_update(&self) -> &'static str {
         match self {
             Tx::Sqlite(_) => "",
-            Tx::Postgres(_) => "FOR NO KEY UPDATE",
+            Tx::Postgres(_) => LOCK,
+        }
+    }
+
+    /// The same for the rows of one table of a join.
+    pub fn for_update_of(&self, table: &str) -> String {
+        match self {
+            Tx::Sqlite(_) => String::new(),
+            Tx::Postgres(_) => format!("{LOCK} OF {table}"),
         }
     }
 

@@ -111,32 +111,46 @@ const JOINED: &str = "FROM execution e LEFT JOIN execution_flag f ON f.execution
 /// The order of every list: what is open first, then the newest end.
 const ORDER: &str = "ORDER BY COALESCE(e.end_date, '9999-12-31') DESC, e.start_date DESC, e.id";
 
+/// The end by which lists are ordered; each index has a far day of its own, so that none is mistaken for another.
+const END: &str = "COALESCE(e.end_date, '9999-12-31')";
+const END_OF_USER: &str = "COALESCE(e.end_date, '9999-12-30')";
+const END_OF_SCRIPT: &str = "COALESCE(e.end_date, '9999-12-29')";
+
+/// PostgreSQL wants every bound parameter to be used; this is true whatever is bound.
+const BOUND: &str = "($1 IS NULL OR TRUE) AND ($2 IS NULL OR TRUE) AND ($3 IS NULL OR TRUE) AND ($4 IS NULL OR TRUE)";
+
 impl Wanted {
+    fn end(&self) -> &'static str {
+        match (self.user, self.script) {
+            (Some(_), _) => END_OF_USER,
+            (None, Some(_)) => END_OF_SCRIPT,
+            (None, None) => END,
+        }
+    }
+
     fn conditions(&self) -> String {
         let mut text = String::from("WHERE TRUE");
+        let since = format!("{} >= $4", self.end());
         for (asked, condition) in [
             (self.user.is_some(), "e.user_id = $1"),
             (self.script.is_some(), "e.script_id = $2"),
             (self.status.is_some(), "e.status = $3"),
-            (self.changed_since.is_some(), "COALESCE(e.end_date, '9999-12-31') >= $4"),
-            (!self.include_deleted, "(f.deleted IS NULL OR NOT f.deleted)"),
+            (self.changed_since.is_some(), since.as_str()),
         ] {
             if asked {
                 text.push_str(" AND ");
                 text.push_str(condition);
             }
         }
-        // PostgreSQL wants every bound parameter to be used; these are true whatever is bound.
-        text.push_str(
-            " AND ($1 IS NULL OR TRUE) AND ($2 IS NULL OR TRUE) AND ($3 IS NULL OR TRUE) AND ($4 IS NULL OR TRUE)",
-        );
+        text.push_str(" AND ");
+        text.push_str(BOUND);
         text
     }
 
     /// `ORDER BY …`; a duration is counted to its end, or to now.
     fn order(&self, db: &Db) -> String {
         if self.search.sort.is_empty() {
-            return ORDER.to_owned();
+            return format!("ORDER BY {} DESC, e.start_date DESC, e.id", self.end());
         }
         let now = self.now.format("'%Y-%m-%d %H:%M:%S%.6f'");
         let duration = db.between("e.start_date", &format!("COALESCE(e.end_date, {now})"));
@@ -166,15 +180,19 @@ pub async fn find_within(tx: &mut Tx, id: Id) -> sqlx::Result<Option<Execution>>
 
 pub async fn list(db: &Db, wanted: &Wanted) -> sqlx::Result<Vec<Execution>> {
     let columns = wanted.parts.columns();
-    let (condition, values) = wanted.search.condition(db, 7);
+    let (condition, values) = wanted.search.condition(db, 5);
+    let (limit, offset) = wanted.page;
+    let shown = if wanted.include_deleted { "TRUE" } else { "(f.deleted IS NULL OR NOT f.deleted)" };
+    // Numbers, not parameters: a plan for any number of rows would be one for a tenth of the table.
     let text = sqlx::AssertSqlSafe(format!(
-        "SELECT {columns} {JOINED} {} AND {condition} {} LIMIT $5 OFFSET $6",
+        "SELECT {columns} {JOINED} {} AND {shown} AND {condition} {} LIMIT {limit} OFFSET {offset}",
         wanted.conditions(),
         wanted.order(db)
     ));
+    // The first page is asked for again and again; the plans of others are not worth keeping.
     reading!(db, |on| {
-        let query = sqlx::query_as(text).bind(wanted.user).bind(wanted.script).bind(wanted.status);
-        let query = query.bind(wanted.changed_since).bind(wanted.page.0).bind(wanted.page.1);
+        let query = sqlx::query_as(text).persistent(offset == 0).bind(wanted.user).bind(wanted.script);
+        let query = query.bind(wanted.status).bind(wanted.changed_since);
         bind_values!(query, values).fetch_all(on).await
     })
 }
@@ -193,27 +211,24 @@ pub async fn newest_of(db: &Db, owners: &[Id], each: i64) -> sqlx::Result<Vec<Ex
     reading!(db, |on| bind_values!(sqlx::query_as(text).bind(each), values).fetch_all(on).await)
 }
 
-/// How many there are beyond the page. Unfiltered it is a sum over the kept counts, else counted exactly.
+/// How many there are beyond the page. Unfiltered it is a sum over the kept counts, else counted exactly: by an index alone,
+/// without those that are hidden, which are few and have an index of their own.
 pub async fn count(db: &Db, wanted: &Wanted) -> sqlx::Result<i64> {
-    if wanted.is_unfiltered() {
-        let all: Option<i64> =
-            reading!(db, |on| sqlx::query_scalar("SELECT CAST(SUM(n) AS BIGINT) FROM execution_count")
-                .fetch_one(on)
-                .await)?;
-        let hidden: i64 = if wanted.include_deleted {
-            0
-        } else {
-            reading!(db, |on| sqlx::query_scalar("SELECT count(*) FROM execution_flag WHERE deleted")
-                .fetch_one(on)
-                .await)?
-        };
-        return Ok(all.unwrap_or(0) - hidden);
-    }
     let (condition, values) = wanted.search.condition(db, 5);
-    let text = sqlx::AssertSqlSafe(format!(
-        "SELECT count(*) FROM execution e LEFT JOIN execution_flag f ON f.execution_id = e.id {} AND {condition}",
-        wanted.conditions()
-    ));
+    let conditions = format!("{} AND {condition}", wanted.conditions());
+    let all = if wanted.is_unfiltered() {
+        format!("SELECT COALESCE(CAST(SUM(n) AS BIGINT), 0) FROM execution_count WHERE {BOUND}")
+    } else {
+        format!("SELECT count(*) FROM execution e {conditions}")
+    };
+    let hidden = if wanted.include_deleted {
+        "0".to_owned()
+    } else {
+        format!(
+            "(SELECT count(*) FROM execution_flag f JOIN execution e ON e.id = f.execution_id {conditions} AND f.deleted)"
+        )
+    };
+    let text = sqlx::AssertSqlSafe(format!("SELECT ({all}) - {hidden}"));
     reading!(db, |on| {
         let query = sqlx::query_scalar(text).bind(wanted.user).bind(wanted.script).bind(wanted.status);
         bind_values!(query.bind(wanted.changed_since), values).fetch_one(on).await
@@ -278,6 +293,22 @@ pub async fn set_progress(tx: &mut Tx, id: Id, progress: i32) -> sqlx::Result<()
         .map(drop))
 }
 
+/// Sets the progress of an execution that goes on; for a run, only if `attempt` is the one that counts.
+pub async fn report_progress(db: &Db, id: Id, progress: i32, attempt: Option<i32>) -> sqlx::Result<()> {
+    writing!(db, |on| {
+        sqlx::query(
+        "UPDATE execution SET progress = $2 WHERE id = $1 AND status IN ('PENDING', 'READY', 'SUBMITTED', 'RUNNING', 'CANCELLING')
+             AND ($3 IS NULL OR EXISTS (SELECT 1 FROM execution_run r WHERE r.execution_id = execution.id AND r.attempt = $3))"
+    )
+    .bind(id)
+    .bind(progress)
+    .bind(attempt)
+    .execute(on)
+    .await
+    .map(drop)
+    })
+}
+
 /// Stores results. With `only_if_none`, only where none are stored yet; false if they were not stored.
 pub async fn set_results(tx: &mut Tx, id: Id, results: &Json, only_if_none: bool) -> sqlx::Result<bool> {
     let text = if only_if_none {
@@ -315,27 +346,30 @@ pub async fn insert_flag(tx: &mut Tx, id: Id, is_plugin_execution: bool) -> sqlx
     .map(drop))
 }
 
-/// Runs of a user that hold a slot. The list of states is the condition of the index of open executions, word for word.
-pub async fn active(tx: &mut Tx, user: Id) -> sqlx::Result<i64> {
+/// Runs of a user that hold a slot, counted to `most`. The list of states is the condition of the index of open executions,
+/// word for word.
+pub async fn active(tx: &mut Tx, user: Id, most: i64) -> sqlx::Result<i64> {
     within!(tx, |on| {
         sqlx::query_scalar(
-        "SELECT count(*) FROM execution WHERE user_id = $1 AND status IN ('PENDING', 'READY', 'SUBMITTED', 'RUNNING', 'CANCELLING')
-             AND status <> 'PENDING'"
+        "SELECT count(*) FROM (SELECT 1 FROM execution WHERE user_id = $1
+             AND status IN ('PENDING', 'READY', 'SUBMITTED', 'RUNNING', 'CANCELLING') AND status <> 'PENDING' LIMIT $2) few"
     )
     .bind(user)
+    .bind(most)
     .fetch_one(on)
     .await
     })
 }
 
-/// Runs of a user that wait.
-pub async fn waiting(tx: &mut Tx, user: Id) -> sqlx::Result<i64> {
+/// Runs of a user that wait, counted to `most`.
+pub async fn waiting(tx: &mut Tx, user: Id, most: i64) -> sqlx::Result<i64> {
     within!(tx, |on| {
         sqlx::query_scalar(
-        "SELECT count(*) FROM execution e JOIN execution_run r ON r.execution_id = e.id
-         WHERE e.user_id = $1 AND e.status IN ('PENDING', 'READY', 'SUBMITTED', 'RUNNING', 'CANCELLING') AND e.status = 'PENDING'"
+        "SELECT count(*) FROM (SELECT 1 FROM execution e JOIN execution_run r ON r.execution_id = e.id WHERE e.user_id = $1
+             AND e.status IN ('PENDING', 'READY', 'SUBMITTED', 'RUNNING', 'CANCELLING') AND e.status = 'PENDING' LIMIT $2) few"
     )
     .bind(user)
+    .bind(most)
     .fetch_one(on)
     .await
     })
@@ -350,10 +384,21 @@ pub async fn owner(tx: &mut Tx, id: Id) -> sqlx::Result<Option<Id>> {
     Ok(row.flatten())
 }
 
-/// State and progress of an execution, for the readers of live streams.
+/// State and progress of an execution.
 pub async fn glance(db: &Db, id: Id) -> sqlx::Result<Option<(Status, Option<i32>)>> {
     reading!(db, |on| sqlx::query_as("SELECT status, progress FROM execution WHERE id = $1")
         .bind(id)
         .fetch_optional(on)
         .await)
+}
+
+/// Of each of these executions the id of its newest line (0 if there is none), its state and progress, for readers of live logs.
+pub async fn glances(db: &Db, ids: &[Id]) -> sqlx::Result<Vec<(Id, i64, Status, Option<i32>)>> {
+    let values: Vec<Value> = ids.iter().map(|id| Value::Id(*id)).collect();
+    let text = sqlx::AssertSqlSafe(format!(
+        "SELECT e.id, COALESCE((SELECT CAST(l.id AS BIGINT) FROM execution_log l WHERE l.execution_id = e.id ORDER BY l.id DESC LIMIT 1), 0),
+             e.status, e.progress FROM execution e WHERE e.id IN ({})",
+        placeholders(1, ids.len())
+    ));
+    reading!(db, |on| bind_values!(sqlx::query_as(text), values).fetch_all(on).await)
 }

@@ -1,11 +1,8 @@
 //! Table `job`: the durable queue. A worker holds a job by a lease and a token; every write of a worker carries the token,
 //! and zero rows mean that the lease is lost.
 
-use super::{
-    Db, Id, Json, Time, Tx,
-    search::{Value, placeholders},
-};
-use crate::{bind_values, execution::status::Status, reading, within, writing};
+use super::{Db, Id, Json, Time, Tx};
+use crate::{execution::status::Status, reading, within, writing};
 
 /// A job that a worker has claimed.
 #[derive(Debug, Clone, sqlx::FromRow)]
@@ -35,14 +32,20 @@ pub struct Claim<'a> {
     pub now: Time,
 }
 
-/// A run that waits for a worker.
-#[derive(Debug, sqlx::FromRow)]
+/// A run that waits for a worker, with what its turn depends on.
+#[derive(Debug, Clone, sqlx::FromRow)]
 pub struct Waiting {
     pub job: Id,
     pub execution: Id,
     pub user: Id,
+    /// PENDING, or CANCELLING if it is to end before it begins.
     pub status: Status,
+    pub start_date: Option<Time>,
+    /// Before this it is not given out.
+    pub run_at: Time,
+    /// Nano-CPUs that its script reserves.
     pub cpu_reservation: i64,
+    /// Bytes that its script reserves.
     pub memory_reservation: i64,
 }
 
@@ -59,19 +62,14 @@ pub struct Free {
 impl Free {
     /// Room for nothing: only runs that are to be cancelled while they wait are taken.
     pub const NOTHING: Free = Free { cpu_nanos: -1, memory_bytes: -1, all_cpu_nanos: 0, all_memory_bytes: 0 };
+
+    pub fn is_nothing(&self) -> bool {
+        self.cpu_nanos < 0 || self.memory_bytes < 0
+    }
 }
 
 /// A place is lost if no worker of it was seen after `$lost`.
 const LOST: &str = "NOT EXISTS (SELECT 1 FROM worker w WHERE CAST(w.scopes AS TEXT) LIKE '%\"' || job.scope || '\"%' AND w.seen_at >= $5)";
-
-/// What a run takes of a machine, at most all of it.
-const CPU: &str = "CASE WHEN COALESCE(s.cpu_reservation, 0) > $5 THEN $5 ELSE COALESCE(s.cpu_reservation, 0) END";
-const MEMORY: &str =
-    "CASE WHEN COALESCE(s.memory_reservation, 0) > $6 THEN $6 ELSE COALESCE(s.memory_reservation, 0) END";
-
-/// How many slots each user holds. The list of states is the condition of the index of open executions, word for word.
-const BUSY: &str = "SELECT user_id, count(*) AS n FROM execution
-    WHERE status IN ('PENDING', 'READY', 'SUBMITTED', 'RUNNING', 'CANCELLING') AND status <> 'PENDING' GROUP BY user_id";
 
 pub async fn insert(tx: &mut Tx, new: &NewJob<'_>, now: Time) -> sqlx::Result<()> {
     within!(tx, |on| sqlx::query(
@@ -158,30 +156,34 @@ pub async fn claim_anywhere(
         .await)
 }
 
-/// The run that comes next: of those whose owner has a free slot and that fit, first the owner with the fewest active
-/// runs, then the oldest. Runs that are to be cancelled while they wait come before all.
-pub async fn next_waiting(db: &Db, slots: i64, free: Free, now: Time) -> sqlx::Result<Option<Waiting>> {
-    let text = sqlx::AssertSqlSafe(format!(
-        r#"WITH busy AS ({BUSY})
-           SELECT j.id AS job, e.id AS execution, e.user_id AS "user", e.status,
-               {CPU} AS cpu_reservation, {MEMORY} AS memory_reservation
-           FROM job j JOIN execution e ON e.id = j.subject_id JOIN script s ON s.id = e.script_id JOIN "user" u ON u.id = e.user_id
-               LEFT JOIN busy b ON b.user_id = e.user_id
-           WHERE j.kind = 'run_execution' AND j.state = 'waiting' AND j.run_at <= $1
-             AND (e.status <> 'PENDING' OR (
-                 {CPU} <= $3 AND {MEMORY} <= $4
-                 AND (u.role IN ('ADMIN', 'SUPERADMIN') OR COALESCE(b.n, 0) < COALESCE(u.max_concurrent_executions, $2))))
-           ORDER BY CASE WHEN e.status = 'PENDING' THEN 1 ELSE 0 END, COALESCE(b.n, 0), e.start_date LIMIT 1"#
-    ));
-    reading!(db, |on| sqlx::query_as(text)
-        .bind(now)
-        .bind(slots)
-        .bind(free.cpu_nanos)
-        .bind(free.memory_bytes)
-        .bind(free.all_cpu_nanos)
-        .bind(free.all_memory_bytes)
-        .fetch_optional(on)
-        .await)
+/// Every run that waits, in no order.
+pub async fn waiting(db: &Db) -> sqlx::Result<Vec<Waiting>> {
+    reading!(db, |on| {
+        sqlx::query_as(
+        r#"SELECT j.id AS job, e.id AS execution, e.user_id AS "user", e.status, e.start_date, j.run_at,
+               COALESCE(s.cpu_reservation, 0) AS cpu_reservation, COALESCE(s.memory_reservation, 0) AS memory_reservation
+           FROM job j JOIN execution e ON e.id = j.subject_id JOIN script s ON s.id = e.script_id
+           WHERE j.kind = 'run_execution' AND j.state = 'waiting' AND e.user_id IS NOT NULL"#
+    )
+    .fetch_all(on)
+    .await
+    })
+}
+
+/// Of a run that waits: its owner, when it was accepted, and how many of its owner's wait before it.
+pub async fn standing(db: &Db, execution: Id) -> sqlx::Result<Option<(Id, Option<Time>, i64)>> {
+    reading!(db, |on| sqlx::query_as(
+        "SELECT e.user_id, e.start_date,
+             (SELECT count(*) FROM execution o JOIN execution_run r ON r.execution_id = o.id WHERE o.user_id = e.user_id
+                 AND o.status IN ('PENDING', 'READY', 'SUBMITTED', 'RUNNING', 'CANCELLING') AND o.status = 'PENDING'
+                 AND (o.start_date < e.start_date OR (o.start_date = e.start_date AND o.id < e.id)))
+         FROM job j JOIN execution e ON e.id = j.subject_id
+         WHERE j.subject_id = $1 AND j.kind = 'run_execution' AND j.state = 'waiting' AND e.status = 'PENDING'
+             AND e.user_id IS NOT NULL"
+    )
+    .bind(execution)
+    .fetch_optional(on)
+    .await)
 }
 
 /// Takes one waiting job, if nobody was first.
@@ -278,40 +280,4 @@ pub async fn release(db: &Db, worker: Id, now: Time) -> sqlx::Result<()> {
         .execute(on)
         .await
         .map(drop))
-}
-
-/// Where a waiting run of ours stands.
-#[derive(Debug, Clone, Copy, sqlx::FromRow)]
-pub struct Position {
-    pub execution: Id,
-    /// Waiting runs that come before it.
-    pub ahead: i64,
-    /// Of these, its owner's own.
-    pub own: i64,
-    /// Runs of its owner that hold a slot.
-    pub active: i64,
-    /// Slots of its owner; `None` without a limit.
-    pub slots: Option<i64>,
-}
-
-/// Where these runs stand in the order of `next_waiting`, as if nothing ended: who has to wait for a slot comes last, then
-/// counts how many runs its owner would have before it, then its age. `slots` is the limit of users without one of their own.
-pub async fn positions(db: &Db, executions: &[Id], slots: i64) -> sqlx::Result<Vec<Position>> {
-    let values: Vec<Value> = executions.iter().map(|id| Value::Id(*id)).collect();
-    let text = sqlx::AssertSqlSafe(format!(
-        r#"WITH busy AS ({BUSY}),
-             waiting AS (
-               SELECT e.id, e.start_date, COALESCE(b.n, 0) AS active,
-                   ROW_NUMBER() OVER (PARTITION BY e.user_id ORDER BY e.start_date, e.id) - 1 AS own,
-                   CASE WHEN u.role IN ('ADMIN', 'SUPERADMIN') THEN NULL ELSE COALESCE(u.max_concurrent_executions, $1) END AS slots
-               FROM job j JOIN execution e ON e.id = j.subject_id JOIN "user" u ON u.id = e.user_id LEFT JOIN busy b ON b.user_id = e.user_id
-               WHERE j.kind = 'run_execution' AND j.state = 'waiting' AND e.status = 'PENDING'),
-             ordered AS (
-               SELECT id, active, own, slots, ROW_NUMBER() OVER (
-                   ORDER BY CASE WHEN active + own >= slots THEN 1 ELSE 0 END, active + own, start_date, id) - 1 AS ahead
-               FROM waiting)
-           SELECT id AS execution, ahead, own, active, CAST(slots AS BIGINT) AS slots FROM ordered WHERE id IN ({})"#,
-        placeholders(2, executions.len())
-    ));
-    reading!(db, |on| bind_values!(sqlx::query_as(text).bind(slots), values).fetch_all(on).await)
 }

@@ -7,7 +7,7 @@ use super::{
     script_logs::After,
     search::{Value, placeholders},
 };
-use crate::{bind_values, reading, within};
+use crate::{bind_values, reading, within, writing};
 
 /// A row of `execution_log`, as clients see it.
 #[derive(Debug, Clone, Serialize, sqlx::FromRow, utoipa::ToSchema)]
@@ -49,6 +49,23 @@ pub async fn insert(tx: &mut Tx, execution: Id, lines: &[Line]) -> sqlx::Result<
         last = ids.into_iter().max();
     }
     Ok(last)
+}
+
+/// Adds one line in one statement, under the lock of the execution's row; `None` if the execution is gone.
+pub async fn add(db: &Db, execution: Id, line: &Line) -> sqlx::Result<Option<i64>> {
+    // The id is drawn for the row that the inner query has locked, so ids of one execution are committed in order.
+    let text = sqlx::AssertSqlSafe(format!(
+        "INSERT INTO execution_log (text, level, register_date, execution_id)
+         SELECT $2, $3, $4, e.id FROM (SELECT id FROM execution WHERE id = $1 {}) e WHERE TRUE RETURNING CAST(id AS BIGINT)",
+        db.for_update()
+    ));
+    writing!(db, |on| sqlx::query_scalar(text)
+        .bind(execution)
+        .bind(&line.text)
+        .bind(&line.level)
+        .bind(line.at)
+        .fetch_optional(on)
+        .await)
 }
 
 /// Lines of an execution in the order in which they came, at most `limit`.

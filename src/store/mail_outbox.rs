@@ -39,12 +39,13 @@ pub struct Ended {
     pub end_date: Option<Time>,
 }
 
-/// Stores a letter; false if there was one of this event already. A subject is one line.
-pub async fn insert(tx: &mut Tx, id: Id, new: &NewMail<'_>, now: Time) -> sqlx::Result<bool> {
+/// Stores a letter, which is sent at `send_at`, without it never; false if there was one of this event already. A subject is
+/// one line.
+pub async fn insert(tx: &mut Tx, id: Id, new: &NewMail<'_>, send_at: Option<Time>, now: Time) -> sqlx::Result<bool> {
     let clean = |text: &str| text.replace('\0', "\u{fffd}");
     within!(tx, |on| sqlx::query(
         "INSERT INTO mail_outbox (id, subject_id, event, recipient, subject, text, html, attempts, next_at, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $8) ON CONFLICT (subject_id, event) DO NOTHING"
+         VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $9) ON CONFLICT (subject_id, event) DO NOTHING"
     )
     .bind(id)
     .bind(new.subject_id)
@@ -53,6 +54,7 @@ pub async fn insert(tx: &mut Tx, id: Id, new: &NewMail<'_>, now: Time) -> sqlx::
     .bind(clean(new.subject).replace(['\r', '\n'], " "))
     .bind(clean(new.text))
     .bind(new.html.map(clean))
+    .bind(send_at)
     .bind(now)
     .execute(on)
     .await

@@ -23,6 +23,22 @@ pub struct ExecutionRun {
 const COLUMNS: &str = "SELECT execution_id, script_version_id, scope, attempt, waiting_since, started_at, journal_offset, log_bytes, failure
     FROM execution_run WHERE execution_id = $1";
 
+/// An execution whose row is locked.
+#[derive(Debug, Clone, Copy, sqlx::FromRow)]
+pub struct Locked {
+    pub status: Status,
+    /// Of a run of ours: the attempt that counts.
+    pub attempt: Option<i32>,
+    /// Of a run of ours: bytes of log text stored so far.
+    pub log_bytes: Option<i64>,
+}
+
+impl Locked {
+    pub fn is_ours(&self) -> bool {
+        self.attempt.is_some()
+    }
+}
+
 /// A run that is accepted.
 pub struct NewRun<'a> {
     pub execution: Id,
@@ -50,12 +66,67 @@ pub async fn insert(tx: &mut Tx, new: &NewRun<'_>) -> sqlx::Result<()> {
     .map(drop))
 }
 
+/// A run of the existing server that has not ended.
+#[derive(Debug, sqlx::FromRow)]
+pub struct Foreign {
+    pub execution: Id,
+    pub status: Status,
+    pub script: Option<Id>,
+    /// For sentences: the script's slug.
+    pub slug: Option<String>,
+}
+
+/// Runs of the existing server that have not ended, by id, after the given one.
+pub async fn foreign(db: &Db, after: Id, limit: i64) -> sqlx::Result<Vec<Foreign>> {
+    reading!(db, |on| {
+        sqlx::query_as(
+        "SELECT e.id AS execution, e.status, s.id AS script, s.slug FROM execution e LEFT JOIN script s ON s.id = e.script_id
+         WHERE e.status IN ('PENDING', 'READY', 'SUBMITTED', 'RUNNING', 'CANCELLING') AND e.id > $1
+             AND NOT EXISTS (SELECT 1 FROM execution_run r WHERE r.execution_id = e.id)
+         ORDER BY e.id LIMIT $2"
+    )
+    .bind(after)
+    .bind(limit)
+    .fetch_all(on)
+    .await
+    })
+}
+
+/// Makes a run of the existing server ours; false if it is already. Since when it waits moves here: its own server must not find it.
+pub async fn take_over(tx: &mut Tx, execution: Id, version: Option<Id>) -> sqlx::Result<bool> {
+    let taken = within!(tx, |on| sqlx::query(
+        "INSERT INTO execution_run (execution_id, script_version_id, waiting_since)
+         SELECT id, $2, queued_at FROM execution WHERE id = $1 ON CONFLICT (execution_id) DO NOTHING"
+    )
+    .bind(execution)
+    .bind(version)
+    .execute(on)
+    .await
+    .map(|done| done.rows_affected() == 1))?;
+    within!(tx, |on| sqlx::query("UPDATE execution SET queued_at = NULL WHERE id = $1 AND queued_at IS NOT NULL")
+        .bind(execution)
+        .execute(on)
+        .await
+        .map(drop))?;
+    Ok(taken)
+}
+
 pub async fn find(db: &Db, execution: Id) -> sqlx::Result<Option<ExecutionRun>> {
     reading!(db, |on| sqlx::query_as(COLUMNS).bind(execution).fetch_optional(on).await)
 }
 
 pub async fn find_within(tx: &mut Tx, execution: Id) -> sqlx::Result<Option<ExecutionRun>> {
     within!(tx, |on| sqlx::query_as(COLUMNS).bind(execution).fetch_optional(on).await)
+}
+
+/// Locks the row of an execution until the transaction ends, and says how it stands.
+pub async fn lock(tx: &mut Tx, execution: Id) -> sqlx::Result<Option<Locked>> {
+    let lock = tx.for_update_of("e");
+    let text = sqlx::AssertSqlSafe(format!(
+        "SELECT e.status, r.attempt, r.log_bytes FROM execution e LEFT JOIN execution_run r ON r.execution_id = e.id
+         WHERE e.id = $1 {lock}"
+    ));
+    within!(tx, |on| sqlx::query_as(text).bind(execution).fetch_optional(on).await)
 }
 
 /// Gives the run a place and a new attempt: written with READY, before the engine is called.
@@ -142,6 +213,14 @@ pub async fn waits_for_version(db: &Db, version: Id, scope: &str) -> sqlx::Resul
     .fetch_optional(on)
     .await)?;
     Ok(one.is_some())
+}
+
+/// Where the results of all runs lie that lie beside their rows; `expired` is the key of those that are gone by intent.
+pub async fn all_results_keys(db: &Db, expired: &str) -> sqlx::Result<Vec<String>> {
+    reading!(db, |on| sqlx::query_scalar("SELECT results_key FROM execution_run WHERE results_key <> $1")
+        .bind(expired)
+        .fetch_all(on)
+        .await)
 }
 
 /// Executions of a script whose results lie beside their rows.

@@ -20,6 +20,8 @@ pub struct Version {
     pub config: Json,
     /// PENDING, BUILDING, SUCCESS or FAIL.
     pub status: String,
+    /// Whether it ships a schema of its parameters.
+    pub has_schema: bool,
 }
 
 impl Version {
@@ -52,8 +54,8 @@ pub struct Listed {
 const CURRENT: &str = "(SELECT c.id FROM script_version c WHERE c.script_id = $1 AND c.status = 'SUCCESS'
     ORDER BY (c.activated_at IS NULL), c.number DESC LIMIT 1)";
 
-const COLUMNS: &str =
-    "SELECT id, script_id, number, digest, archive_key, requirements_digest, image, config, status FROM script_version";
+const COLUMNS: &str = "SELECT id, script_id, number, digest, archive_key, requirements_digest, image, config, status,
+        params_schema IS NOT NULL AS has_schema FROM script_version";
 
 /// An upload that is to become a version.
 pub struct NewVersion<'a> {
@@ -62,7 +64,7 @@ pub struct NewVersion<'a> {
     pub archive_key: &'a str,
     pub config: &'a Json,
     pub params_schema: Option<&'a Json>,
-    pub created_by: Id,
+    pub created_by: Option<Id>,
 }
 
 /// Adds the next version of a script. The caller holds the script's row, so the number is free.
@@ -224,6 +226,20 @@ pub async fn is_newest(tx: &mut Tx, script: Id, id: Id) -> sqlx::Result<bool> {
     .fetch_optional(on)
     .await)?;
     Ok(newest == Some(id))
+}
+
+/// Whether this version is the first of its script.
+pub async fn is_first(tx: &mut Tx, id: Id) -> sqlx::Result<bool> {
+    let number: Option<i32> = within!(tx, |on| sqlx::query_scalar("SELECT number FROM script_version WHERE id = $1")
+        .bind(id)
+        .fetch_optional(on)
+        .await)?;
+    Ok(number == Some(1))
+}
+
+/// Where the archives of all scripts should lie.
+pub async fn all_archive_keys(db: &Db) -> sqlx::Result<Vec<String>> {
+    reading!(db, |on| sqlx::query_scalar("SELECT DISTINCT archive_key FROM script_version").fetch_all(on).await)
 }
 
 /// The number of the version that an execution runs.

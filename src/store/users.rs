@@ -157,23 +157,54 @@ pub struct NewUser<'a> {
     pub verified: bool,
 }
 
-/// The account with this id, and whether the token `jti`, or the service client that it was made for, is revoked: one query
-/// a request.
-pub async fn holder(db: &Db, id: Id, jti: &str, client: Option<&str>, now: Time) -> sqlx::Result<Option<Holder>> {
-    reading!(db, |on| {
-        sqlx::query_as(
-        r#"SELECT id, email, role, tokens_not_before,
-                  (EXISTS (SELECT 1 FROM token_revocation r WHERE r.jti = $2)
-                   OR EXISTS (SELECT 1 FROM service_client c WHERE c.client_id = $3 AND (c.revoked OR c.expires_at <= $4))) AS revoked
-           FROM "user" WHERE id = $1"#
-    )
-    .bind(id)
-    .bind(jti)
-    .bind(client)
-    .bind(now)
-    .fetch_optional(on)
-    .await
-    })
+/// Whether the token `$2`, or the service client `$3` that it was made for, is revoked at `$4`.
+const REVOKED: &str = "(EXISTS (SELECT 1 FROM token_revocation r WHERE r.jti = $2)
+    OR EXISTS (SELECT 1 FROM service_client c WHERE c.client_id = $3 AND (c.revoked OR c.expires_at <= $4))) AS revoked";
+
+/// A token whose holder is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Held<'a> {
+    pub user: Id,
+    pub jti: &'a str,
+    /// The service client that it was made for.
+    pub client: Option<&'a str>,
+    pub now: Time,
+}
+
+/// The account of a token, and whether the token is revoked: one query a request.
+pub async fn holder(db: &Db, token: Held<'_>) -> sqlx::Result<Option<Holder>> {
+    let text = sql(format!(r#"SELECT id, email, role, tokens_not_before, {REVOKED} FROM "user" WHERE id = $1"#));
+    reading!(db, |on| sqlx::query_as(text)
+        .bind(token.user)
+        .bind(token.jti)
+        .bind(token.client)
+        .bind(token.now)
+        .fetch_optional(on)
+        .await)
+}
+
+/// The same with the whole profile.
+pub async fn holder_with_profile(db: &Db, token: Held<'_>) -> sqlx::Result<Option<(Holder, Profile)>> {
+    #[derive(sqlx::FromRow)]
+    struct Row {
+        #[sqlx(flatten)]
+        profile: Profile,
+        tokens_not_before: Option<Time>,
+        revoked: bool,
+    }
+    let text = sql(format!(r#"SELECT {PROFILE}, tokens_not_before, {REVOKED} FROM "user" WHERE id = $1"#));
+    let row: Option<Row> = reading!(db, |on| sqlx::query_as(text)
+        .bind(token.user)
+        .bind(token.jti)
+        .bind(token.client)
+        .bind(token.now)
+        .fetch_optional(on)
+        .await)?;
+    Ok(row.map(|Row { profile, tokens_not_before, revoked }| {
+        let Profile { id, email, role, .. } = &profile;
+        let holder = Holder { id: *id, email: email.clone(), role: role.clone(), tokens_not_before, revoked };
+        (holder, profile)
+    }))
 }
 
 const PROFILE: &str = "id, email, name, role, country, institution, created_at, updated_at, email_notifications_enabled,
@@ -337,6 +368,25 @@ pub async fn lock_slots(tx: &mut Tx, id: Id, default: i64) -> sqlx::Result<Optio
 /// How many runs a user may have active; `None` if there is no limit.
 pub async fn slots(tx: &mut Tx, id: Id, default: i64) -> sqlx::Result<Option<i64>> {
     read_slots(tx, id, default, "").await
+}
+
+/// Of each of these users the runs that hold a slot, counted to 1,000, and the slots; `None` if there is no limit.
+pub async fn slots_of(db: &Db, ids: &[Id], default: i64) -> sqlx::Result<Vec<(Id, i64, Option<i64>)>> {
+    let mut found = Vec::with_capacity(ids.len());
+    for some in ids.chunks(500) {
+        let values: Vec<Value> = some.iter().map(|id| Value::Id(*id)).collect();
+        let text = sql(format!(
+            r#"SELECT u.id, (SELECT count(*) FROM (SELECT 1 FROM execution e WHERE e.user_id = u.id
+                   AND e.status IN ('PENDING', 'READY', 'SUBMITTED', 'RUNNING', 'CANCELLING') AND e.status <> 'PENDING' LIMIT 1000) few),
+                   CAST(CASE WHEN u.role IN ('ADMIN', 'SUPERADMIN') THEN NULL ELSE COALESCE(u.max_concurrent_executions, $1) END AS BIGINT)
+               FROM "user" u WHERE u.id IN ({})"#,
+            placeholders(2, some.len())
+        ));
+        let rows: Vec<(Id, i64, Option<i64>)> =
+            reading!(db, |on| bind_values!(sqlx::query_as(text).bind(default), values).fetch_all(on).await)?;
+        found.extend(rows);
+    }
+    Ok(found)
 }
 
 async fn read_slots(tx: &mut Tx, id: Id, default: i64, lock: &str) -> sqlx::Result<Option<i64>> {

@@ -1,7 +1,24 @@
 //! Table `worker`: the processes that take jobs, and when each was last seen.
 
-use super::{Db, Id, Time};
-use crate::{reading, writing};
+use serde::Serialize;
+
+use super::{Db, Id, Json, Time, Tx};
+use crate::{reading, within, writing};
+
+/// A row of `worker`.
+#[derive(Debug, Serialize, sqlx::FromRow, utoipa::ToSchema)]
+pub struct Worker {
+    pub id: Id,
+    /// Stays with its data folder.
+    pub node_id: String,
+    /// The places that it works in.
+    #[schema(value_type = Vec<String>)]
+    pub scopes: Json,
+    pub started_at: chrono::NaiveDateTime,
+    pub seen_at: chrono::NaiveDateTime,
+    /// It takes on nothing new: it was told so, or it has signed off.
+    pub draining: bool,
+}
 
 /// A worker as it signs on.
 pub struct NewWorker<'a> {
@@ -73,6 +90,37 @@ pub async fn sign_off(db: &Db, id: Id, now: Time) -> sqlx::Result<()> {
         .execute(on)
         .await
         .map(drop))
+}
+
+/// Whether a worker may take on anything new: neither it nor the whole system is at rest.
+pub async fn may_take(db: &Db, id: Id) -> sqlx::Result<bool> {
+    let rests: Option<bool> = reading!(db, |on| sqlx::query_scalar(
+        "SELECT draining OR EXISTS (SELECT 1 FROM maintenance) FROM worker WHERE id = $1"
+    )
+    .bind(id)
+    .fetch_optional(on)
+    .await)?;
+    Ok(!rests.unwrap_or(false))
+}
+
+/// Every worker that is known, those seen last first.
+pub async fn list(db: &Db) -> sqlx::Result<Vec<Worker>> {
+    reading!(db, |on| sqlx::query_as(
+        "SELECT id, node_id, scopes, started_at, seen_at, draining FROM worker ORDER BY seen_at DESC, id LIMIT 1000"
+    )
+    .fetch_all(on)
+    .await)
+}
+
+/// Has a worker take on nothing new, or again; `None` if there is none.
+pub async fn drain(tx: &mut Tx, id: Id, draining: bool) -> sqlx::Result<Option<Worker>> {
+    within!(tx, |on| sqlx::query_as(
+        "UPDATE worker SET draining = $2 WHERE id = $1 RETURNING id, node_id, scopes, started_at, seen_at, draining"
+    )
+    .bind(id)
+    .bind(draining)
+    .fetch_optional(on)
+    .await)
 }
 
 /// Whether any worker that has not signed off was seen since.

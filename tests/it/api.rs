@@ -10,6 +10,7 @@ mod etag;
 pub mod executions;
 mod gee_credentials;
 mod health;
+mod maintenance;
 mod matrix;
 mod mend;
 mod news;

@@ -161,7 +161,7 @@ async fn foreign_execution(server: &Server, admin: &Client) -> String {
     let insert = sqlx::AssertSqlSafe(insert);
     match &server.app.db {
         Db::Sqlite { write, .. } => drop(sqlx::raw_sql(insert).execute(write).await.unwrap()),
-        Db::Postgres(pool) => drop(sqlx::raw_sql(insert).execute(pool).await.unwrap()),
+        Db::Postgres(pool) => drop(sqlx::raw_sql(insert).execute(&**pool).await.unwrap()),
     }
     id
 }

@@ -42,10 +42,17 @@ def run(params, logger):
             logger.info("tick %d", n)
             time.sleep(0.1)
         return {}
+    if do == "tell":
+        print("printed", os.environ["UNIT_TOKEN"], flush=True)
+        logger.info("told %s", os.environ["UNIT_TOKEN"])
+        time.sleep(600)
     if do == "look":
         import look
         return look.look(params)
 "#;
+
+/// What is granted to the script for a while.
+const SECRET: &str = "a word that nobody else may read";
 
 fn script() -> Package {
     Package::new("Unit", MAIN)
@@ -92,6 +99,7 @@ async fn conforms(mut arena: Arena) {
         a_unit_that_is_gone_is_lost(&arena, &admin, &unit),
     );
     a_failed_build_leaves_nothing(&arena, &admin).await;
+    a_secret_is_told_to_its_run_alone(&arena, &admin, &unit).await;
     if arena.has_containers() {
         tokio::join!(
             containers::keep_their_promises(&arena, &admin, &unit),
@@ -192,6 +200,23 @@ async fn a_failed_build_leaves_nothing(arena: &Arena, admin: &Client) {
     assert_eq!(status, "FAIL", "{log:#?}");
     assert!(log.iter().any(|line| line.to_lowercase().contains("invalid syntax")), "{log:#?}");
     assert_eq!(arena.nameless_images().await, before);
+}
+
+/// It stands in the run's environment, and nowhere where it could be read.
+async fn a_secret_is_told_to_its_run_alone(arena: &Arena, admin: &Client, unit: &str) {
+    let path = format!("/api/v1/script/{unit}/secrets/UNIT_TOKEN");
+    let grant = admin.request(reqwest::Method::PUT, &path).json(&json!({"value": SECRET}));
+    admin.send(grant).await.data(200);
+    let id = admin.run(unit, &json!({"do": "tell"})).await;
+    admin.said(&id, "told ***").await;
+    if arena.has_containers() {
+        assert!(!arena.inspect_all().await.contains(SECRET), "whoever looks at the engine is told a secret");
+    }
+    admin.post_empty(&format!("/api/v1/execution/{id}/cancel")).await.expect(202);
+    assert_eq!(admin.ended(&id).await["status"], "CANCELLED");
+    let path = format!("/api/v1/execution/{id}/docker-logs");
+    until("what it printed is kept", async || admin.get(&path).await.json()["data"][0]["text"] == "printed ***").await;
+    admin.delete(&format!("/api/v1/script/{unit}/secrets/UNIT_TOKEN")).await.data(200);
 }
 
 /// A unit that this engine never had.

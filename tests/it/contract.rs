@@ -65,7 +65,7 @@ async fn every_recorded_exchange_of_the_reference_is_answered_as_it_was_or_bette
         let server = Server::with(settings(reference.join("database.sql")).set("RATE_LIMITING_ENABLED", limited)).await;
         let Db::Postgres(pool) = &server.app.db else { panic!("the suite runs on PostgreSQL") };
         let versions = std::fs::read_to_string(own("versions.sql")).unwrap();
-        sqlx::raw_sql(sqlx::AssertSqlSafe(versions)).execute(pool).await.unwrap();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(versions)).execute(&**pool).await.unwrap();
 
         let recorded = server.folder.join("recorded");
         std::fs::create_dir(&recorded).unwrap();

@@ -7,6 +7,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "a test that is easy to write is worth a copy")]
 
 mod api;
+mod beside;
 mod build;
 mod cli;
 mod clients;
@@ -15,13 +16,17 @@ mod contract;
 mod database;
 mod durability;
 mod engine;
+mod fernet;
 mod limits;
 mod mail;
 mod migrations;
 mod net;
+mod objects;
 mod pressure;
 mod promises;
 mod reconcile;
 mod redis;
+mod rehearsal;
 mod search;
 mod support;
+mod takeover;

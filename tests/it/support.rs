@@ -11,6 +11,7 @@ mod program;
 pub mod python;
 mod random;
 mod redis;
+mod s3;
 mod server;
 pub mod token;
 
@@ -23,6 +24,7 @@ pub use processes::{keeper_of, processes_of};
 pub use program::{Place, Program, Running, Said};
 pub use random::Random;
 pub use redis::Redis;
+pub use s3::{S3, role_of_the_machine};
 pub use server::{Options, Server, program};
 
 /// Waits until something holds that no event tells of.

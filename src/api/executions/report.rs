@@ -11,7 +11,7 @@ use crate::{
         extract::{json, path::ExecutionPath},
     },
     app::App,
-    auth::{Reporter, Run, User},
+    auth::{Reporter, User},
     engine::grouped,
     error::{Error, Result},
     execution::{
@@ -21,7 +21,7 @@ use crate::{
         status::Status,
     },
     json::Object,
-    store::{self, executions::Parts, runs::ExecutionRun},
+    store::{self, executions::Parts},
 };
 
 /// Reports state, progress or results. Administrators, and a run for itself. What comes late is answered 200 and changes nothing.
@@ -74,16 +74,17 @@ pub async fn update(
         Reporter::User(user) => By::new(user.actor(), "reported"),
         Reporter::Run(run) => By::new(format!("run:{}", run.execution), "reported"),
     };
+    report.attempt = match &who {
+        Reporter::User(_) => None,
+        Reporter::Run(run) => Some(run.attempt),
+    };
+    if let Some(progress) = report.only_progress() {
+        store::executions::report_progress(&app.db, path.0, progress, report.attempt).await?;
+        let execution = store::executions::find(&app.db, path.0, Parts::ALL).await?.ok_or_else(missing)?;
+        return Ok(data(view(&app, user, execution, &Shown::whole()).await?));
+    }
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
-    if let Reporter::Run(run) = &who
-        && current(&mut tx, run).await?.is_none()
-    {
-        // A word of an earlier attempt is heard and changes nothing.
-        let execution = store::executions::find_within(&mut tx, path.0).await?.ok_or_else(missing)?;
-        drop(tx);
-        return Ok(data(view(&app, None, execution, &Shown::whole()).await?));
-    }
     if report::apply(&mut tx, &app, path.0, &report, &by, now).await? == Outcome::Unknown {
         return Err(missing());
     }
@@ -99,11 +100,6 @@ pub async fn update(
 fn without_results(sentence: String) -> Report {
     let failure = Failure::new(Class::ScriptError, sentence);
     Report { status: Some(Status::Failed), failure: Some(failure), ..Report::default() }
-}
-
-/// The row of a run, if its credential is of the attempt that counts.
-pub(super) async fn current(tx: &mut store::Tx, run: &Run) -> Result<Option<ExecutionRun>> {
-    Ok(store::runs::find_within(tx, run.execution).await?.filter(|row| row.attempt == run.attempt))
 }
 
 /// Hides an execution that has ended from lists, or shows it again. Owner or administrator.

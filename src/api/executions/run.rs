@@ -14,6 +14,7 @@ use crate::{
     api::{
         Data, data,
         extract::{json::MaybeJson, path::ScriptPath, query::Pairs},
+        maintenance,
         scripts::is_plugin,
     },
     app::App,
@@ -126,6 +127,7 @@ pub(super) async fn submit(
     params: &Document,
     wishes: &Wishes,
 ) -> Result<Answer> {
+    maintenance::refuse(app).await?;
     let submitted = submit::submit(app, user, script, params, wishes).await?;
     let mut headers = HeaderMap::new();
     if submitted.replayed {

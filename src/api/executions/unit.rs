@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{missing, report::current};
+use super::missing;
 use crate::{
     api::{
         Data, data,
@@ -20,9 +20,10 @@ use crate::{
         failure::Failure,
         journal,
         report::{self, By, Report},
+        secrets::Mask,
         status::Status,
     },
-    store::{self, executions::Parts},
+    store::{self, executions::Parts, runs::ExecutionRun},
 };
 
 pub fn routes() -> OpenApiRouter<App> {
@@ -85,17 +86,20 @@ async fn add(
     if next < offset {
         return Err(Error::invalid("next is before offset"));
     }
+    let mask = Mask::of_execution(&app, path.0).await?;
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
     let status = store::executions::lock(&mut tx, path.0).await?.ok_or_else(missing)?;
+    let counts = |row: &ExecutionRun| row.attempt == run.attempt && !status.is_terminal();
     // Words of an earlier attempt, and those after the end, are heard and change nothing.
-    let Some(mut row) = current(&mut tx, &run).await?.filter(|_| !status.is_terminal()) else {
+    let Some(mut row) = store::runs::find_within(&mut tx, path.0).await?.filter(counts) else {
         return Ok(data(Stored { offset: next }));
     };
     if row.journal_offset != offset {
         return Ok(data(Stored { offset: row.journal_offset }));
     }
-    let entries = lines.lines().filter_map(|line| Entry::read(line.as_bytes())).collect();
+    let mut entries: Vec<Entry> = lines.lines().filter_map(|line| Entry::read(line.as_bytes())).collect();
+    entries.iter_mut().for_each(|entry| mask.hide_in(entry));
     let by = By::new(format!("run:{}", run.execution), "reported");
     let said = journal::Said { entries, offset: next, by: by.clone() };
     let failed = journal::keep(&mut tx, &app, &mut row, said, &mut None, now).await?;

@@ -62,6 +62,18 @@ impl FromRequestParts<App> for RolePath {
     }
 }
 
+/// `{name}`: a word, which may name nothing.
+#[derive(Debug, Clone)]
+pub struct NamePath(pub String);
+
+impl FromRequestParts<App> for NamePath {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self> {
+        Ok(NamePath(params(parts).await?.remove("name").unwrap_or_default().replace('\0', "")))
+    }
+}
+
 /// `{number}`: a version of a script; `None` if it is no number, which names none.
 #[derive(Debug, Clone)]
 pub struct VersionPath(pub Option<i32>);

@@ -64,7 +64,7 @@ impl AccessView {
 type Answer = Result<Json<Data<AccessView>>>;
 
 /// The script, for administrators.
-async fn administered(app: &App, user: &User, path: &ScriptPath) -> Result<Script> {
+pub(super) async fn administered(app: &App, user: &User, path: &ScriptPath) -> Result<Script> {
     if !user.is_admin() {
         return Err(Error::Forbidden("Admin privileges required".into()));
     }

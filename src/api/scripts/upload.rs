@@ -9,11 +9,12 @@ use serde_json::Value;
 use sqlx::types::Json as SqlJson;
 use tokio::sync::Semaphore;
 
-use super::{audit, find, is_plugin, may_change, one};
+use super::{audit, find, is_plugin, may_change, one, secrets::guard};
 use crate::{
     api::{
         Data, data,
         extract::{path::ScriptPath, query::Pairs},
+        maintenance,
     },
     app::App,
     auth::{Caller, User},
@@ -114,13 +115,6 @@ fn upload(c: &Configuration) -> Upload {
     }
 }
 
-/// What an upload leaves out stays as the script has it, in the new version too.
-fn keep(configuration: &mut Configuration, script: &Script) {
-    let stored = |value: Option<i64>| value.and_then(|v| u64::try_from(v).ok());
-    configuration.cpu_limit = configuration.cpu_limit.or(stored(script.cpu_limit));
-    configuration.memory_limit = configuration.memory_limit.or(stored(script.memory_limit));
-}
-
 /// Adds a version with its build job. The archive is stored already; its key holds its digest.
 async fn add_version(
     tx: &mut store::Tx,
@@ -142,17 +136,13 @@ async fn add_version(
         archive_key: key,
         config: &config,
         params_schema: schema.as_ref(),
-        created_by: author,
+        created_by: Some(author),
     };
     store::script_versions::insert(tx, version, &new, now).await?;
     let job = NewJob { kind: jobs::BUILD_SCRIPT, subject: version, unique_key: Some(format!("build:{version}")) };
     store::jobs::insert(tx, &job, now).await?;
     tx.notify().await?;
     Ok(())
-}
-
-fn archive_key(script: Id, digest: &str) -> String {
-    format!("scripts/{script}/{}.tar.gz", digest.trim_start_matches("sha256:"))
 }
 
 /// Makes a script of this id from a checked archive, and queues its build. `caller` is who does it, for the audit trail.
@@ -169,7 +159,7 @@ pub async fn register(app: &App, id: Id, owner: Id, caller: &Caller, checked: &C
     if store::scripts::get(&app.db, id).await?.is_some() {
         return Err(known());
     }
-    let key = archive_key(id, &checked.package.digest);
+    let key = build::archive_key(id, &checked.package.digest);
     app.objects.put(&key, gz).await?;
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;
@@ -202,6 +192,7 @@ pub async fn create(State(app): State<App>, user: User, query: Pairs, request: R
     if !user.is_admin() {
         return Err(Error::Forbidden("Only admins and superadmins can create scripts".into()));
     }
+    maintenance::refuse(&app).await?;
     let id = match query.get("id") {
         None => Id::random(),
         Some(_) if !user.is_superadmin() => {
@@ -237,9 +228,11 @@ pub async fn update(
     if !may {
         return Err(Error::Forbidden("Operation not allowed to this user".into()));
     }
+    guard(&app, &user, &script).await?;
+    maintenance::refuse(&app).await?;
     let mut checked = check(&app, &bytes).await?;
-    keep(&mut checked.configuration, &script);
-    let key = archive_key(script.id, &checked.package.digest);
+    build::keep(&mut checked.configuration, &script);
+    let key = build::archive_key(script.id, &checked.package.digest);
     app.objects.put(&key, bytes).await?;
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;

@@ -3,7 +3,7 @@
 use axum::{Json, extract::State, http::HeaderMap, response::Response};
 use serde_json::json;
 
-use super::{archive, audit_with, find, may_change};
+use super::{archive, audit_with, find, may_change, secrets::guard};
 use crate::{
     api::{
         Data, ErrorBody, Page, data,
@@ -143,6 +143,7 @@ pub async fn activate(
     if !may_change(&user, &script) {
         return Err(Error::Forbidden("Operation not allowed to this user".into()));
     }
+    guard(&app, &user, &script).await?;
     let version = numbered(&app, &script, &path, &number).await?.number;
     let now = app.clock.now();
     let mut tx = app.db.begin().await?;

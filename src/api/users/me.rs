@@ -7,7 +7,7 @@ use crate::{
     account::{self, fields},
     api::{Data, ErrorBody, data, extract::json},
     app::App,
-    auth::User,
+    auth::{Own, User},
     error::{Error, Result},
     store::{
         self, Time,
@@ -19,13 +19,8 @@ use crate::{
 /// The caller's own profile.
 #[utoipa::path(get, path = "/api/v1/user/me", tag = "users", security(("bearerAuth" = ["user:read"])),
     responses((status = 200, body = Data<Profile>), (status = 401, body = ErrorBody)))]
-pub async fn get(State(app): State<App>, user: User) -> Result<Json<Data<Profile>>> {
-    Ok(data(own(&app, &user).await?))
-}
-
-async fn own(app: &App, user: &User) -> Result<Profile> {
-    let missing = || Error::not_found(format!("User with id {} does not exist", user.id));
-    store::users::profile(&app.db, user.id).await?.ok_or_else(missing)
+pub async fn get(own: Own) -> Json<Data<Profile>> {
+    data(own.profile)
 }
 
 /// Changes the own profile; address, role and limits are not the person's to change.
@@ -62,13 +57,12 @@ pub async fn webhook_secret(State(app): State<App>, user: User) -> Json<Data<Web
 /// Deletes the own account. Administrators ask another one.
 #[utoipa::path(delete, path = "/api/v1/user/me", tag = "users", security(("bearerAuth" = ["user:write"])),
     responses((status = 200, body = Data<Profile>), (status = 403, body = ErrorBody)))]
-pub async fn remove(State(app): State<App>, user: User) -> Result<Json<Data<Profile>>> {
+pub async fn remove(State(app): State<App>, Own { user, profile }: Own) -> Result<Json<Data<Profile>>> {
     if user.is_admin() || user.is_environment {
         return Err(Error::Forbidden(
             "Admin accounts cannot be deleted via self-service. Please contact a system administrator.".into(),
         ));
     }
-    let profile = own(&app, &user).await?;
     account::erase::erase(&app, &user, &profile).await?;
     Ok(data(profile))
 }

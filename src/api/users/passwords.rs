@@ -35,7 +35,7 @@ async fn replace(app: &App, by: &User, id: Id, password: String) -> Result<Profi
     store::audit::insert(&mut tx, &by.caller.did("user.password_changed", "user", &id), now).await?;
     let profile = store::users::profile_within(&mut tx, id).await?;
     let profile = profile.ok_or_else(|| Error::not_found(format!("User with id {id} does not exist")))?;
-    letters::password_changed(&mut tx, &profile, now).await?;
+    letters::password_changed(&mut tx, app, &profile, now).await?;
     tx.commit().await?;
     app.wake();
     Ok(profile)

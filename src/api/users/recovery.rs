@@ -90,7 +90,7 @@ pub async fn set(app: &App, caller: &Caller, token: &str, password: String) -> R
     store::refresh_tokens::revoke_all(&mut tx, user).await?;
     store::audit::insert(&mut tx, &caller.did("user.password_reset", "user", &user), now).await?;
     if let Some(person) = store::users::profile_within(&mut tx, user).await? {
-        letters::password_changed(&mut tx, &person, now).await?;
+        letters::password_changed(&mut tx, app, &person, now).await?;
     }
     tx.commit().await?;
     app.wake();

@@ -18,6 +18,7 @@ use futures::StreamExt;
 use super::{
     daemon::{Daemon, is_away, settled, there},
     network::{Gates, Opened, Way},
+    unit::NOBODY,
 };
 use crate::engine::{Build, Entry, Word, process::environment::Index, runtime};
 
@@ -58,7 +59,7 @@ impl Kind {
 
     /// As whom, where not as the image says.
     pub fn user(self) -> Option<String> {
-        (self == Kind::Ours).then(|| "65534:65534".to_owned())
+        (self == Kind::Ours).then(|| format!("{NOBODY}:{NOBODY}"))
     }
 
     /// In which folder, where not as the image says.

@@ -1,13 +1,15 @@
 //! A run as a container: what it is told, what it may do, and how its end is read.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{
     ContainerCreateBody, ContainerState, ContainerStateStatusEnum, HostConfig, HostConfigLogConfig, Mount, MountType,
     MountVolumeOptions,
 };
+use bytes::Bytes;
 use chrono::DateTime;
 use secrecy::ExposeSecret;
+use serde_json::json;
 
 use super::{daemon::Daemon, image::Kind};
 use crate::engine::{Exit, Limits, Run};
@@ -20,12 +22,18 @@ pub const PREFIX: &str = "params";
 /// Where the objects of runs are found at the API.
 pub const OBJECTS: &str = "/objects";
 
+/// The account of our runner.
+pub const NOBODY: u64 = 65_534;
+/// Where it finds what is secret, in its folder.
+const SECRET_FILE: &str = ".trends-earth";
+
 /// Bytes of printed lines that the daemon keeps of one container.
 const OUTPUT_BYTES: &str = "10m";
 
 /// The environment of a run, as the existing server gives it, but for everything that is secret there
-/// (contract/scripts-executions.md 5.3). `secret` is false where the credential comes by another way.
-pub fn environment(run: &Run, api_url: &str, proxy: &str, secret: bool) -> Vec<String> {
+/// (contract/scripts-executions.md 5.3). What is secret is among it only for the existing Environment, which knows no other way:
+/// whoever may look at the engine reads it there. A variable of ours comes before a secret of the script that has its name.
+pub fn environment(run: &Run, api_url: &str, proxy: &str, kind: Kind) -> Vec<String> {
     let execution = run.execution.to_string();
     let user = format!("execution-{execution}");
     let mut env: Vec<(&str, &str)> = vec![
@@ -40,7 +48,7 @@ pub fn environment(run: &Run, api_url: &str, proxy: &str, secret: bool) -> Vec<S
         ("LANG", "C.UTF-8"),
     ];
     let objects = format!("{api_url}{OBJECTS}");
-    if secret {
+    if kind == Kind::Environment {
         let password = run.credential.expose_secret();
         env.extend([
             ("API_PASSWORD", password),
@@ -64,7 +72,31 @@ pub fn environment(run: &Run, api_url: &str, proxy: &str, secret: bool) -> Vec<S
     for name in ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"] {
         env.push((name, &cores));
     }
+    if kind == Kind::Environment {
+        let named = run.secrets.iter().filter(|(name, _)| !env.iter().any(|(taken, _)| taken == name));
+        let named: Vec<_> = named.map(|(name, value)| (name.as_str(), value.expose_secret())).collect();
+        env.extend(named);
+    }
     env.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
+}
+
+/// What our own runner reads from a file: its password, and the secrets of its script.
+pub fn secret(run: &Run) -> Vec<u8> {
+    let variables: BTreeMap<_, _> = run.secrets.iter().map(|(name, value)| (name, value.expose_secret())).collect();
+    json!({"password": run.credential.expose_secret(), "variables": variables}).to_string().into_bytes()
+}
+
+/// The same as a file for a container that is not started yet, which its runner alone may read.
+pub fn secret_file(run: &Run) -> anyhow::Result<Bytes> {
+    let mut tar = tar::Builder::new(Vec::new());
+    let bytes = secret(run);
+    let mut header = tar::Header::new_gnu();
+    header.set_size(bytes.len() as u64);
+    header.set_mode(0o400);
+    header.set_uid(NOBODY);
+    header.set_gid(NOBODY);
+    tar.append_data(&mut header, SECRET_FILE, bytes.as_slice())?;
+    Ok(Bytes::from(tar.into_inner()?))
 }
 
 /// The container of a run on a network of ours.

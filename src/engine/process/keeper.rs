@@ -2,6 +2,7 @@
 //! enforces its limits, ends all of it, and writes `exit.json` as its last act. It needs no server and no database.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{self, Read, Write},
     os::{
@@ -42,7 +43,7 @@ use super::{
     plan::Report,
     processes,
     sandbox::{self, Counted, Start},
-    spec::{EXIT, GATE, JOURNAL, LOCK, OUT, Output, RESULT, SPEC, STDOUT, Spec, WORK},
+    spec::{EXIT, GATE, JOURNAL, LOCK, OUT, Output, RESULT, SECRETS, SPEC, STDOUT, Spec, WORK},
     watch::{Cause, TICK, Watch},
 };
 use crate::engine::{Exit, grouped};
@@ -100,11 +101,24 @@ fn take_lock(folder: &Path) -> io::Result<File> {
     Ok(lock)
 }
 
+/// Reads the variables that nobody else may read, and takes their file away.
+fn take_secrets() -> io::Result<BTreeMap<String, String>> {
+    match fs::read(SECRETS) {
+        Ok(bytes) => {
+            fs::remove_file(SECRETS)?;
+            Ok(serde_json::from_slice(&bytes)?)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(error) => Err(error),
+    }
+}
+
 fn keep_locked(folder: &Path) -> io::Result<Exit> {
     std::env::set_current_dir(folder)?;
     // Whatever a unit leaves behind becomes our child, and can be found and ended.
     prctl::set_child_subreaper(true)?;
-    let spec: Spec = serde_json::from_slice(&fs::read(SPEC)?)?;
+    let mut spec: Spec = serde_json::from_slice(&fs::read(SPEC)?)?;
+    spec.env.extend(take_secrets()?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let exit = runtime.block_on(run(&spec, folder));
     // A name that is still being resolved must not delay the end.

@@ -11,6 +11,8 @@ use crate::engine::Limits;
 pub const SPEC: &str = "spec.json";
 /// Parameters of the run, read by the runner.
 pub const PARAMS: &str = "params.json";
+/// Environment variables that nobody else may read; the keeper takes the file away as it reads it.
+pub const SECRETS: &str = "secrets.json";
 /// One JSON line per log record, progress or phase (`engine::Entry`).
 pub const JOURNAL: &str = "journal.ndjson";
 /// What the unit printed: at most `output_bytes`, the head and the tail.

@@ -10,11 +10,12 @@ use std::{
 };
 
 use anyhow::Context;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     journal::Journal,
     keeper,
-    spec::{EXIT, JOURNAL, LOCK, OUT, PARAMS, RESULT, SPEC, Spec, WORK},
+    spec::{EXIT, JOURNAL, LOCK, OUT, PARAMS, RESULT, SECRETS, SPEC, Spec, WORK},
 };
 use crate::{
     engine::{End, Entry, Exit, Found, LINE, News},
@@ -35,13 +36,14 @@ pub fn environment() -> BTreeMap<String, String> {
 
 /// Makes the folder under a temporary name, renames it into place, and starts its keeper. The lock is taken before and
 /// handed down: at no moment can anybody find the folder and believe that its unit is dead while it only begins.
-/// `first` becomes the first line of the journal.
+/// `first` becomes the first line of the journal; `secrets` are handed to the keeper alone.
 pub fn start(
     program: &Path,
     folder: &Path,
     spec: &Spec,
     params: Option<&[u8]>,
     first: Option<&str>,
+    secrets: &BTreeMap<String, SecretString>,
 ) -> anyhow::Result<()> {
     let parent = folder.parent().context("a unit's folder has a parent")?;
     let temporary = parent.join(format!(".{}", Id::random()));
@@ -58,6 +60,11 @@ pub fn start(
             let path = temporary.join(PARAMS);
             fs::write(&path, params)?;
             fs::set_permissions(&path, Permissions::from_mode(0o644))?;
+        }
+        if !secrets.is_empty() {
+            let open: BTreeMap<&str, &str> = secrets.iter().map(|(k, v)| (k.as_str(), v.expose_secret())).collect();
+            let file = File::options().create_new(true).write(true).mode(0o600).open(temporary.join(SECRETS))?;
+            serde_json::to_writer(file, &open)?;
         }
         // The lock's file is the one thing that must be there when the folder appears.
         let lock = File::options().create(true).truncate(false).write(true).open(temporary.join(LOCK))?;

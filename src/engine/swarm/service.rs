@@ -13,16 +13,18 @@ use chrono::DateTime;
 use crate::{
     engine::{
         Exit, Run, Unit,
-        docker::{daemon::Daemon, image::Kind, unit::since},
+        docker::{
+            daemon::Daemon,
+            image::Kind,
+            unit::{NOBODY, since},
+        },
     },
     store::Id,
 };
 
 /// Nanoseconds that a task gets to end.
 const STOP_GRACE: i64 = 10_000_000_000;
-/// The account of our runner.
-const NOBODY: &str = "65534";
-/// Under which name, below `/run/secrets`, our runner finds its credential.
+/// Under which name, below `/run/secrets`, our runner finds what is secret.
 const SECRET: &str = "trends-earth";
 /// How long a run may last, for whoever looks at its task alone.
 const TIMEOUT: &str = "TE_TIMEOUT_S";
@@ -65,8 +67,8 @@ pub fn spec(
         secret_name: Some(name.clone()),
         file: Some(TaskSpecContainerSpecFile {
             name: Some(SECRET.into()),
-            uid: Some(NOBODY.into()),
-            gid: Some(NOBODY.into()),
+            uid: Some(NOBODY.to_string()),
+            gid: Some(NOBODY.to_string()),
             mode: Some(0o400),
         }),
     });

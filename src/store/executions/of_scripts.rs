@@ -16,7 +16,7 @@ pub async fn newest(db: &Db, scripts: &[Id], owner: Option<Id>, each: i64) -> sq
     let text = sqlx::AssertSqlSafe(format!(
         "SELECT {} FROM (
              SELECT x.id, ROW_NUMBER() OVER (PARTITION BY x.script_id
-                 ORDER BY COALESCE(x.end_date, '9999-12-31') DESC, x.start_date DESC, x.id) AS nth
+                 ORDER BY COALESCE(x.end_date, '9999-12-29') DESC, x.start_date DESC, x.id) AS nth
              FROM execution x LEFT JOIN execution_flag h ON h.execution_id = x.id
              WHERE x.script_id IN ({}) AND ($2 IS NULL OR x.user_id = $2) AND (h.deleted IS NULL OR NOT h.deleted)
          ) n JOIN execution e ON e.id = n.id

@@ -19,6 +19,20 @@ pub struct GeeCredentials {
     pub cloud_project: Option<String>,
 }
 
+/// The encrypted columns of one person.
+pub type Encrypted = (Option<String>, Option<String>, Option<String>, Option<String>);
+
+/// What is encrypted of everybody who has stored something.
+pub async fn encrypted(db: &Db) -> sqlx::Result<Vec<Encrypted>> {
+    reading!(db, |on| sqlx::query_as(
+        r#"SELECT gee_oauth_token, gee_refresh_token, gee_service_account_key, openeo_credentials_enc FROM "user"
+           WHERE gee_oauth_token IS NOT NULL OR gee_refresh_token IS NOT NULL OR gee_service_account_key IS NOT NULL
+               OR openeo_credentials_enc IS NOT NULL"#
+    )
+    .fetch_all(on)
+    .await)
+}
+
 pub async fn credentials(db: &Db, id: Id) -> sqlx::Result<Option<GeeCredentials>> {
     reading!(db, |on| sqlx::query_as(
         r#"SELECT gee_credentials_type, gee_credentials_created_at, gee_cloud_project FROM "user" WHERE id = $1"#

@@ -11,5 +11,6 @@ mod list;
 mod log;
 mod publish;
 mod schema;
+mod secrets;
 mod update;
 mod versions;

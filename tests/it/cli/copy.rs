@@ -175,7 +175,7 @@ async fn a_copy_that_reads_back_otherwise_is_taken_back() {
     }
     migrate_over_samples(&here.database().await).await;
     let target = sqlite(&there).await;
-    target.migrate().await.unwrap();
+    target.migrate(None, |_| ()).await.unwrap();
     let trigger = "CREATE TRIGGER spoil BEFORE INSERT ON script_log BEGIN SELECT RAISE(IGNORE); END";
     execute(&target, trigger).await;
     let said = copy(&here, &here.url(), &there.sqlite_url()).run().await;
@@ -243,7 +243,7 @@ async fn what_cannot_be_copied_is_said_in_a_sentence() {
     std::fs::create_dir_all(&here.data).unwrap();
     let db = here.database().await;
     run(&here.url(), &target).await.failed("--from: there is no installation in this database.");
-    db.migrate().await.unwrap();
+    db.migrate(None, |_| ()).await.unwrap();
     execute(&db, "DELETE FROM _sqlx_migrations WHERE version = 5").await;
     let pending =
         "--from: the database is not up to date; run `trends-earth migrate` on it first. Pending: 0005 statistics";

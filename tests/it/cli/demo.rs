@@ -31,7 +31,7 @@ async fn column(place: &Place, query: &'static str) -> Vec<String> {
     let db = place.database().await;
     let values = match &db {
         Db::Sqlite { read, .. } => sqlx::query_scalar(query).fetch_all(read).await.unwrap(),
-        Db::Postgres(pool) => sqlx::query_scalar(query).fetch_all(pool).await.unwrap(),
+        Db::Postgres(pool) => sqlx::query_scalar(query).fetch_all(&**pool).await.unwrap(),
     };
     db.close().await;
     values

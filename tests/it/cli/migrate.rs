@@ -14,7 +14,7 @@ async fn from_the_future(place: &Place) {
     );
     match &db {
         Db::Sqlite { write, .. } => drop(sqlx::raw_sql(sql).execute(write).await.unwrap()),
-        Db::Postgres(pool) => drop(sqlx::raw_sql(sql).execute(pool).await.unwrap()),
+        Db::Postgres(pool) => drop(sqlx::raw_sql(sql).execute(&**pool).await.unwrap()),
     }
     db.close().await;
 }

@@ -1,5 +1,7 @@
 //! What the containers of a run must not be able to do, and must not be told.
 
+use std::collections::BTreeMap;
+
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use trends_earth::{
@@ -82,6 +84,7 @@ pub async fn are_started_once(arena: &Arena, admin: &Client, unit: &str) {
         },
         reservation: Room::of_this_machine(),
         uses_gee: false,
+        secrets: BTreeMap::new(),
         credential: nothing(),
         objects_secret: nothing(),
     };

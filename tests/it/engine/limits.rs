@@ -44,7 +44,7 @@ for i in range(4):
 for i in range(4): os.wait()
 "#;
         let mut unit = Unit::new(&variant, code);
-        unit.spec.limits.memory_bytes = 96 << 20;
+        unit.spec.limits.memory_bytes = 128 << 20;
         let ended = unit.run();
         assert_eq!((ended.exit.oom, ended.exit.code), (false, Some(0)), "{:?}", ended.exit);
         assert!(ended.exit.peak_memory_bytes > 40 << 20, "{:?}", ended.exit);

@@ -1,8 +1,6 @@
 -- Sample rows for the tables of 0002_ours.sql, in SQL that both databases take; they stand on the sample rows of 0001_reference.sql.
 -- Of its executions 2, 3 and 4 become ours, the others stay the other server's.
 
-UPDATE "user" SET tokens_not_before = '2026-01-11 08:00:01', is_plugin_user = TRUE, is_in_mailing_list = FALSE WHERE id = '5a000000-0000-4000-8000-000000000003';
-
 INSERT INTO worker (id, node_id, boot_id, scopes, started_at, seen_at) VALUES
     ('01976000-0000-7000-8000-000000000001', 'sample-node', 'sample-boot', '["process:sample-node"]', '2026-01-10 00:00:00', '2026-01-10 03:00:10');
 

@@ -18,7 +18,7 @@ async fn everything(server: &Server) -> String {
         Db::Postgres(pool) => sqlx::query_as(
             "SELECT table_name::text, column_name::text FROM information_schema.columns WHERE table_schema = 'public' AND table_name NOT LIKE '_sqlx%'",
         )
-        .fetch_all(pool)
+        .fetch_all(&**pool)
         .await
         .unwrap(),
     };

@@ -1,15 +1,22 @@
-//! A run is made ready for its engine: script, parameters and limits; where its version is not built for this engine or on this
-//! machine, it is built first.
+//! What a run needs before its unit can start: the files of its script, its parameters, its secrets; and where its version is not
+//! built for this engine or on this machine, what a build makes of it.
 
-use std::{path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use secrecy::SecretString;
 
 use super::Follower;
 use crate::{
-    build::{self, configuration::Configuration},
+    build::{self, configuration::Configuration, requirements::Requirements},
     engine::{Build, Made, NEEDS_SOURCES, Room, Run, Unit},
-    store::{self, executions::Parts, script_versions::Version},
+    execution::secrets::{self, Mask},
+    objects,
+    store::{self, Id, executions::Parts, script_versions::Version},
 };
 
 impl Follower<'_> {
@@ -23,24 +30,30 @@ impl Follower<'_> {
             None => None,
         };
         let version = version.ok_or_else(|| anyhow::anyhow!("the version of execution {id} is gone"))?;
-        let script = build::unpacked(&self.worker.data.path, &app.objects, &version).await?;
+        let Some(script) = self.fetch(&version).await? else { return Ok(None) };
         let execution = store::executions::find(&app.db, id, Parts { params: true, ..Parts::FEW }).await?;
         let params =
             execution.and_then(|e| e.params).ok_or_else(|| anyhow::anyhow!("execution {id} has no parameters"))?;
         let configuration = build::stored(&version.config)?;
         let engine = &self.worker.engine;
         let mut made = version.made(engine.makes()).map(str::to_owned);
-        let is_here = match &made {
-            Some(made) => engine.has(made).await?,
+        let is_missing = match &made {
+            Some(made) => !engine.has(made).await?,
             // A script without packages needs no environment, but every script needs an image.
-            None => engine.makes() == Made::Environment,
+            None => engine.makes() == Made::Image || needs_packages(&script).await?,
         };
-        if !is_here {
+        if is_missing {
             made = self.build_here(&version, &configuration, &script).await?;
             if made.is_none() {
                 return Ok(None);
             }
         }
+        let app = &self.worker.app;
+        if app.coexists && app.objects.are_remote() {
+            // Where the existing server would have put them.
+            app.objects.put(&objects::params_of(id), gzip(params.0.get())?.into()).await?;
+        }
+        let Some(secrets) = self.give(version.script_id).await? else { return Ok(None) };
         let (cpu, memory) = store::runs::reservation(&app.db, id).await?.unwrap_or_default();
         Ok(Some(Run {
             execution: id,
@@ -53,8 +66,42 @@ impl Follower<'_> {
             params: params.0.get().to_owned(),
             limits: self.limits.clone(),
             uses_gee: configuration.uses_gee,
+            secrets,
             credential,
         }))
+    }
+
+    /// The folder with the files of a version. They may be far away, so the lease is renewed meanwhile. `None` if the job was
+    /// lost, or the run is to end.
+    async fn fetch(&mut self, version: &Version) -> anyhow::Result<Option<PathBuf>> {
+        let worker = self.worker;
+        let mut unpacked = Box::pin(build::unpacked(&worker.data.path, &worker.app.objects, version));
+        let mut beat = tokio::time::interval(Duration::from_secs(worker.app.config.heartbeat_s));
+        loop {
+            tokio::select! {
+                biased;
+                _ = beat.tick() => if !self.beat().await? || self.stopping.is_some() { return Ok(None) },
+                folder = &mut unpacked => return folder.map(Some),
+            }
+        }
+    }
+
+    /// What is granted to the script, for this run. It is remembered first. `None` if the job was lost.
+    async fn give(&mut self, script: Id) -> anyhow::Result<Option<BTreeMap<String, SecretString>>> {
+        let app = &self.worker.app;
+        let sealed = store::script_secrets::sealed(&app.db, script).await?;
+        let given = secrets::open(app, script, &sealed)?;
+        self.mask = Mask::of(given.values());
+        if self.memory.secrets != sealed {
+            self.memory.secrets = sealed;
+            let mut tx = app.db.begin().await?;
+            if !store::jobs::hold(&mut tx, self.job, self.worker.lease_until()).await? {
+                return Ok(None);
+            }
+            self.remember(&mut tx).await?;
+            tx.commit().await?;
+        }
+        Ok(Some(given))
     }
 
     /// Builds a version here that another machine, or another engine, has built. `None` if the job was lost meanwhile, or the
@@ -115,9 +162,21 @@ impl Follower<'_> {
                     return Ok(Some(built));
                 }
                 Some(NEEDS_SOURCES) if !sources => engine.forget(unit).await?,
-                code => anyhow::bail!("the environment could not be built on this machine (exit code {code:?})"),
+                code => anyhow::bail!("the version could not be built here (exit code {code:?})"),
             }
         }
-        anyhow::bail!("the environment could not be built on this machine")
+        anyhow::bail!("the version could not be built here")
     }
+}
+
+/// Whether a script names packages that it needs.
+async fn needs_packages(script: &Path) -> anyhow::Result<bool> {
+    let text = tokio::fs::read_to_string(script.join("requirements.txt")).await.unwrap_or_default();
+    Ok(!Requirements::parse(&text)?.is_empty())
+}
+
+fn gzip(text: &str) -> std::io::Result<Vec<u8>> {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    packed.write_all(text.as_bytes())?;
+    packed.finish()
 }

@@ -1,0 +1,7 @@
+"""A run without work."""
+
+REQUIRES_GEE = False
+
+
+def run(params, logger):
+    return {}
