@@ -8,7 +8,7 @@ pub mod schema;
 use std::path::{Path, PathBuf};
 
 use crate::{
-    config::{Config, containers::EngineSetting},
+    config::{Config, engines::EngineSetting},
     objects::Objects,
     store::{Id, Json, script_versions::Version, scripts::Script},
 };
@@ -33,7 +33,7 @@ pub fn check(gz: &[u8]) -> Result<Checked, Reject> {
 
 /// What the settings allow a script.
 pub fn caps(config: &Config) -> Caps {
-    let cluster = config.engine == EngineSetting::Swarm;
+    let cluster = config.engines.has(EngineSetting::Swarm);
     Caps {
         timeout_default_s: config.run_timeout_s,
         timeout_max_s: config.run_timeout_max_s,

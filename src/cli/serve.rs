@@ -11,7 +11,7 @@ use tokio::{
 use super::say;
 use crate::{
     app::{App, DataDir},
-    config::{Config, Flags, SandboxSetting, containers::EngineSetting},
+    config::{Config, Flags, SandboxSetting, engines::EngineSetting},
     engine::{
         Engine,
         docker::{Docker, daemon::is_away},
@@ -73,8 +73,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         say("This is a rehearsal: nothing is started, sent, called or deleted.");
     }
     if !args.no_worker {
-        let (app, data) = (server.app.clone(), server.data.clone());
-        server.work(async move { engine(&app, &data).await });
+        server.work(engines(&server.app, &server.data));
     }
     server.run(listener).await?;
     Ok(ExitCode::SUCCESS)
@@ -98,14 +97,20 @@ pub async fn work(args: WorkerArgs) -> anyhow::Result<ExitCode> {
     let server = Server::open(config, data.clone(), false).await?;
     let app = server.app;
     stop_on_signals(&app)?;
-    let engine = engine(&app, &data).await?;
     app.tasks.spawn(pulse::watch(app.clone()));
     if let Db::Postgres(pool) = &app.db {
         app.tasks.spawn(server::listen(app.clone(), sqlx::PgPool::clone(pool)));
     }
     app.tasks.spawn(jobs::chores::work(app.clone()));
-    say(&format!("Trends.Earth {} works on {}", env!("CARGO_PKG_VERSION"), engine.scope()));
-    jobs::work(app.clone(), engine, data).await?;
+    let engines = engines(&app, &data).into_iter().map(|(kind, opening)| {
+        let told: jobs::Opening = Box::pin(async move {
+            let engine = opening.await?;
+            say(&format!("Trends.Earth {} works on {}", env!("CARGO_PKG_VERSION"), engine.scope()));
+            Ok(engine)
+        });
+        (kind, told)
+    });
+    jobs::work(&app, engines.collect(), &data).await?;
     app.tasks.close();
     app.tasks.wait().await;
     Ok(ExitCode::SUCCESS)
@@ -130,11 +135,20 @@ async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// The engine of the settings, with a word about what it keeps.
-pub async fn engine(app: &App, data: &DataDir) -> anyhow::Result<Arc<dyn Engine>> {
+/// The engines of the settings.
+fn engines(app: &App, data: &Arc<DataDir>) -> Vec<(EngineSetting, jobs::Opening)> {
+    let opening = |kind| -> (EngineSetting, jobs::Opening) {
+        let (app, data) = (app.clone(), data.clone());
+        (kind, Box::pin(async move { engine(&app, &data, kind).await }))
+    };
+    app.config.engines.here.iter().copied().map(opening).collect()
+}
+
+/// An engine, with a word about what it keeps.
+async fn engine(app: &App, data: &DataDir, kind: EngineSetting) -> anyhow::Result<Arc<dyn Engine>> {
     let config = &app.config;
     let instance = store::installation::id(&app.db).await?;
-    match config.engine {
+    match kind {
         EngineSetting::Process => {}
         EngineSetting::Docker => {
             let docker = answering(app, || Docker::open(config, instance)).await?;

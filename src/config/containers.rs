@@ -6,17 +6,6 @@ use secrecy::SecretString;
 
 use super::reader::Reader;
 
-/// What may run scripts: `TE_ENGINE`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EngineSetting {
-    /// Sandboxes of this machine.
-    Process,
-    /// Containers of one Docker daemon.
-    Docker,
-    /// Services of a Docker Swarm.
-    Swarm,
-}
-
 /// Settings of the engines `docker` and `swarm`.
 #[derive(Debug, Clone)]
 pub struct Containers {

@@ -2,7 +2,7 @@
 //! it. It is read from the database, anew each time while few wait; the more there are, the longer one reading counts.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -11,6 +11,7 @@ use super::status::Status;
 use crate::{
     app::App,
     clock::before,
+    config::engines::{EngineSetting, Engines},
     store::{
         self, Id, Time,
         jobs::{Free, Waiting},
@@ -35,8 +36,8 @@ pub struct Order {
     turns: Vec<(Turn, Waiting)>,
     places: HashMap<Id, usize>,
     owners: HashMap<Id, Owner>,
-    /// Whether a worker was there.
-    pub has_worker: bool,
+    /// The places of the workers that were there.
+    places_at_work: BTreeSet<String>,
     /// Whether the system was being maintained.
     pub rests: bool,
     given: Mutex<Given>,
@@ -78,6 +79,8 @@ pub struct Place {
     pub active: i64,
     /// Slots of its owner; `None` without a limit.
     pub slots: Option<i64>,
+    /// The engine that it has to run on, if not on any.
+    pub wanted: Option<EngineSetting>,
 }
 
 /// The order as it is now, or was a moment ago where many wait.
@@ -108,7 +111,7 @@ impl Order {
         let users: Vec<Id> = waiting.iter().map(|run| run.user).collect::<HashSet<_>>().into_iter().collect();
         let owners = owners(app, &users).await?;
         let since = before(app.clock.now(), app.config.lease_s);
-        let has_worker = store::workers::any_since(&app.db, since).await?;
+        let places_at_work = store::workers::places_since(&app.db, since).await?;
         let rests = store::maintenance::get(&app.db).await?.is_some();
         let (mut pending, cancelled): (Vec<_>, Vec<_>) =
             waiting.into_iter().partition(|run| run.status == Status::Pending);
@@ -124,7 +127,7 @@ impl Order {
         }
         turns.sort_unstable_by_key(|(turn, _)| *turn);
         let places = turns.iter().enumerate().map(|(at, (_, run))| (run.execution, at)).collect();
-        Ok(Order { read, cancelled, turns, places, owners, has_worker, rests, given: Mutex::default() })
+        Ok(Order { read, cancelled, turns, places, owners, places_at_work, rests, given: Mutex::default() })
     }
 
     /// So few wait that every reading is made for the one who asks.
@@ -141,22 +144,29 @@ impl Order {
     pub async fn place(&self, app: &App, execution: Id) -> sqlx::Result<Option<Place>> {
         if let Some(&ahead) = self.places.get(&execution) {
             let (turn, run) = &self.turns[ahead];
-            return Ok(self.owners.get(&run.user).map(|owner| owner.place(ahead, turn.before - owner.active)));
+            let wanted = wanted(app, run.environment.as_deref(), &run.compute_type);
+            return Ok(self.owners.get(&run.user).map(|owner| owner.place(ahead, turn.before - owner.active, wanted)));
         }
         if self.is_new() {
             return Ok(None);
         }
         // It was accepted after the reading.
-        let Some((user, start_date, own)) = store::jobs::standing(&app.db, execution).await? else { return Ok(None) };
-        Ok(owners(app, &[user]).await?.get(&user).map(|owner| {
-            let turn = Turn::of(execution, start_date, owner.active + own, owner.slots);
-            owner.place(self.turns.partition_point(|(before, _)| *before < turn), own)
+        let Some(run) = store::jobs::standing(&app.db, execution).await? else { return Ok(None) };
+        let wanted = wanted(app, run.environment.as_deref(), &run.compute_type);
+        Ok(owners(app, &[run.user]).await?.get(&run.user).map(|owner| {
+            let turn = Turn::of(execution, run.start_date, owner.active + run.own, owner.slots);
+            owner.place(self.turns.partition_point(|(before, _)| *before < turn), run.own, wanted)
         }))
     }
 
-    /// The next run that is due, whose owner has a free slot and that fits; it is not given out again from this reading.
-    /// What it reserves is at most all of the machine.
-    pub fn next(&self, free: Free, now: Time) -> Option<Waiting> {
+    /// Whether a worker was there for what wants this engine.
+    pub fn has_worker(&self, wanted: Option<EngineSetting>) -> bool {
+        self.places_at_work.iter().any(|scope| wanted.is_none_or(|kind| kind.has_place(scope)))
+    }
+
+    /// The next run that is due, that this engine takes, whose owner has a free slot and that fits; it is not given out again
+    /// from this reading. What it reserves is at most all of the machine.
+    pub fn next(&self, engines: &Engines, kind: EngineSetting, free: Free, now: Time) -> Option<Waiting> {
         let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = |run: &Waiting, given: &Given| run.run_at <= now && !given.jobs.contains(&run.job);
         if let Some(run) = self.cancelled.iter().find(|run| is_due(run, &given)) {
@@ -166,6 +176,7 @@ impl Order {
         if free.is_nothing() {
             return None;
         }
+        let suits = |run: &Waiting| engines.takes(kind, engines.wanted(run.environment.as_deref(), &run.compute_type));
         let fits = |run: &Waiting| {
             run.cpu_reservation.min(free.all_cpu_nanos) <= free.cpu_nanos
                 && run.memory_reservation.min(free.all_memory_bytes) <= free.memory_bytes
@@ -176,7 +187,7 @@ impl Order {
             owner.is_some_and(|owner| owner.slots.is_none_or(|slots| owner.active + given < slots))
         };
         let run = self.turns.iter().map(|(_, run)| run);
-        let run = run.filter(|run| fits(run)).find(|run| is_due(run, &given) && has_slot(run, &given))?;
+        let run = run.filter(|run| fits(run) && suits(run)).find(|run| is_due(run, &given) && has_slot(run, &given))?;
         given.jobs.insert(run.job);
         *given.users.entry(run.user).or_default() += 1;
         Some(Waiting {
@@ -187,14 +198,18 @@ impl Order {
     }
 }
 
+fn wanted(app: &App, environment: Option<&str>, compute_type: &str) -> Option<EngineSetting> {
+    app.config.engines.wanted(environment, compute_type)
+}
+
 async fn owners(app: &App, users: &[Id]) -> sqlx::Result<HashMap<Id, Owner>> {
     let rows = store::users::slots_of(&app.db, users, app.config.max_runs_per_user).await?;
     Ok(rows.into_iter().map(|(id, active, slots)| (id, Owner { active, slots })).collect())
 }
 
 impl Owner {
-    fn place(self, ahead: usize, own: i64) -> Place {
-        Place { ahead, own, active: self.active, slots: self.slots }
+    fn place(self, ahead: usize, own: i64, wanted: Option<EngineSetting>) -> Place {
+        Place { ahead, own, active: self.active, slots: self.slots, wanted }
     }
 }
 

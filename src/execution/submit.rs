@@ -47,7 +47,7 @@ pub struct Submitted {
 
 /// Accepts a run of a script that the caller may see.
 pub async fn submit(app: &App, user: &User, script: &Script, params: &Json, wishes: &Wishes) -> Result<Submitted> {
-    if matches!(script.compute_type.as_str(), "batch" | "openeo") {
+    if matches!(script.compute_type.as_str(), "batch" | "openeo") && !app.config.engines.serves(&script.compute_type) {
         let kind = &script.compute_type;
         return Err(Error::invalid(format!(
             "Script {} needs the engine {kind}, which this server does not have.",

@@ -26,7 +26,7 @@ use crate::{
         status::Status,
     },
     json::mend,
-    store::{self, Time, Tx, jobs::Job, logs::Line, runs::ExecutionRun, script_secrets::Sealed},
+    store::{self, Id, Time, Tx, jobs::Job, logs::Line, runs::ExecutionRun, script_secrets::Sealed},
 };
 
 /// What must be remembered of a run between two workers, in the job's payload.
@@ -47,6 +47,7 @@ struct Follower<'a> {
     job: &'a Job,
     lease: Lease,
     run: ExecutionRun,
+    script: Option<Id>,
     limits: Limits,
     /// How often a run that was lost is started anew, by the script's own word.
     retries: i32,
@@ -173,6 +174,7 @@ impl<'a> Follower<'a> {
             job,
             lease,
             run,
+            script,
             limits,
             retries,
             memory,
@@ -280,7 +282,7 @@ impl<'a> Follower<'a> {
 
     /// A lost run ends, unless its script says that it may be repeated: then a new attempt begins, with a new credential.
     async fn again(&mut self) -> anyhow::Result<Next> {
-        if self.run.attempt > self.retries {
+        if self.run.attempt > self.retries || !self.suits().await? {
             return self.finish_failed(Failure::lost()).await;
         }
         let app = &self.worker.app;
@@ -304,6 +306,15 @@ impl<'a> Follower<'a> {
         self.run.attempt = attempt;
         self.run.journal_offset = 0;
         Ok(Next::Start { attempt, credential })
+    }
+
+    /// Whether the script may run on this worker's engine; who judges a lost place may be another one's.
+    async fn suits(&self) -> anyhow::Result<bool> {
+        let app = &self.worker.app;
+        let Some(script) = self.script else { return Ok(false) };
+        let Some(script) = store::scripts::get(&app.db, script).await? else { return Ok(false) };
+        let wanted = app.config.engines.wanted(script.environment.as_deref(), &script.compute_type);
+        Ok(app.config.engines.takes(self.worker.kind, wanted))
     }
 
     async fn follow(&mut self) -> anyhow::Result<Next> {

@@ -109,10 +109,19 @@ async fn conforms(mut arena: Arena) {
     if arena.kind == arena::Kind::Swarm {
         containers::are_lost_with_their_node(&arena, &admin, &unit).await;
     }
+    let near = match arena.kind {
+        arena::Kind::Docker => Some(containers::serve_beside_sandboxes(&admin, &unit).await),
+        _ => None,
+    };
     if arena.has_containers() {
         nothing_is_known_of_a_stranger(&arena).await;
     }
+    // From the next start on.
+    arena.server.set("TE_ENGINE_FOR", "near=docker");
     a_worker_that_dies_loses_nothing(&mut arena, &unit).await;
+    if let Some(near) = near {
+        containers::take_what_sandboxes_had(&arena, &near).await;
+    }
     arena.leaves_nothing().await;
 }
 

@@ -16,7 +16,7 @@ use crate::{
     engine::{Build, Made, NEEDS_SOURCES, Room, Run, Unit},
     execution::secrets::{self, Mask},
     objects,
-    store::{self, Id, executions::Parts, script_versions::Version},
+    store::{self, Id, executions::Parts, logs::Line, script_versions::Version},
 };
 
 impl Follower<'_> {
@@ -43,6 +43,9 @@ impl Follower<'_> {
             None => engine.makes() == Made::Image || needs_packages(&script).await?,
         };
         if is_missing {
+            if made.is_none() {
+                self.tell_of_the_build().await?;
+            }
             made = self.build_here(&version, &configuration, &script).await?;
             if made.is_none() {
                 return Ok(None);
@@ -69,6 +72,16 @@ impl Follower<'_> {
             secrets,
             credential,
         }))
+    }
+
+    /// Says why the run does not begin yet.
+    async fn tell_of_the_build(&self) -> anyhow::Result<()> {
+        let app = &self.worker.app;
+        let engine = self.worker.kind.name();
+        let text = format!("This version was never built for the engine {engine}; it is built now, once.");
+        let line = Line { level: "INFO".into(), text, at: app.clock.now() };
+        store::logs::add(&app.db, self.job.subject_id, &line).await?;
+        Ok(())
     }
 
     /// The folder with the files of a version. They may be far away, so the lease is renewed meanwhile. `None` if the job was

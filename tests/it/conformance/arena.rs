@@ -47,14 +47,15 @@ impl Arena {
     pub async fn docker() -> Result<Self, String> {
         let host = setting("TE_TEST_DOCKER_HOST")?;
         let options = Options::default()
-            .set("TE_ENGINE", "docker")
+            .set("TE_ENGINE", "docker,process")
+            .set("TE_ENGINE_FOR", "near=process")
             .set("DOCKER_HOST", &host)
             .set("TE_MAX_RUNS", 12)
             .set("TE_LEASE_S", 15)
             .set("REGISTRY_URL", format!("http://{}", setting("TE_TEST_REGISTRY")?))
             .set("TE_REGISTRY_USER", "tests")
             .set("TE_REGISTRY_PASSWORD", setting("TE_TEST_REGISTRY_PASSWORD")?)
-            .set("TE_PYTHON_IMAGES", "trends.earth-environment=te-test/python:base");
+            .set("TE_PYTHON_IMAGES", "trends.earth-environment=te-test/python:base,near=te-test/python:base");
         let options = Options { listen: Some(format!("0.0.0.0:{}", free_port())), ..options };
         let server = Server::with(options).await;
         server.may_log_errors();

@@ -10,7 +10,7 @@ use trends_earth::{
 };
 
 use super::arena::{Arena, Kind};
-use crate::support::{Client, token, until};
+use crate::support::{Client, Package, token, until};
 
 pub async fn keep_their_promises(arena: &Arena, admin: &Client, unit: &str) {
     let hosts: Vec<Value> = arena.own_addresses().into_iter().map(|(host, port)| json!([host, port])).collect();
@@ -58,6 +58,39 @@ pub async fn are_lost_with_their_node(arena: &Arena, admin: &Client, unit: &str)
     until("its container is gone", async || arena.containers_on(&node, &id).is_empty()).await;
     assert_eq!(admin.log(&id).await.len(), lines.len(), "late words are heard and not kept");
     assert_eq!(admin.get(&format!("/api/v1/execution/{id}")).await.data(200)["status"], "FAILED");
+}
+
+/// Each script on the engine that its environment asks for; the script of the sandboxes.
+pub async fn serve_beside_sandboxes(admin: &Client, unit: &str) -> String {
+    let near = Package::echo("Near").with("environment", "near");
+    let near = admin.publish_built(&near).await;
+    let (job, nothing) = (json!({"do": "finish", "n": 1}), json!({}));
+    let (far, here) = tokio::join!(admin.finish(unit, &job), admin.finish(&near, &nothing));
+    for (run, engine) in [(far, "docker"), (here, "process")] {
+        assert_eq!(run["status"], "FINISHED", "{run}");
+        assert_eq!(engine_of(admin, &run).await, engine);
+    }
+    near
+}
+
+/// Settings have changed, and what no container was made for gets its image with its first run, which says so.
+pub async fn take_what_sandboxes_had(arena: &Arena, near: &str) {
+    let admin = arena.server.admin().await;
+    for first in [true, false] {
+        let run = admin.finish(near, &json!({})).await;
+        assert_eq!(run["status"], "FINISHED", "{run}");
+        assert_eq!(engine_of(&admin, &run).await, "docker");
+        let log = admin.log(run["id"].as_str().unwrap()).await;
+        let says = log.iter().any(|line| line.contains("never built for the engine docker"));
+        assert_eq!(says, first, "{log:#?}");
+    }
+}
+
+async fn engine_of(admin: &Client, run: &Value) -> String {
+    let history = admin.get(&format!("/api/v1/execution/{}/history", run["id"].as_str().unwrap())).await.data(200);
+    let dispatched = history.as_array().unwrap().iter().find(|event| event["cause"] == "dispatched").unwrap();
+    let place = dispatched["message"].as_str().unwrap().strip_prefix("attempt 1 on ").unwrap();
+    place.split(':').next().unwrap().to_owned()
 }
 
 /// A worker that does not know whether its word was heard says it again.

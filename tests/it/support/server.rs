@@ -200,6 +200,11 @@ impl Server {
         (self.process, self.base) = (Some(process), base);
     }
 
+    /// Changes a setting, from the next start on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.options.env.insert(name.to_owned(), value.to_owned());
+    }
+
     /// The same caller at the server's present address.
     pub fn moved(&self, client: &Client) -> Client {
         Client { base: self.base.clone(), ..client.clone() }
