@@ -15,7 +15,8 @@ done
 passed=0 failed=0 skipped=0 broken=()
 work=$(mktemp -d)
 postgres=
-trap 'stop_postgres; rm -rf "$work"' EXIT
+daemons=
+trap 'stop_postgres; [ -z "$daemons" ] || $daemons; rm -rf "$work"' EXIT
 
 # part NAME COMMAND… : runs a part, shows how long it took, counts it as one test unless it counted its own.
 part() {
@@ -51,6 +52,12 @@ install() {
     command -v python3 >/dev/null || missing+=(python3)
     command -v curl >/dev/null || missing+=(curl)
     command -v redis-server >/dev/null || missing+=(redis-server)
+    if [ "$(id -u)" -eq 0 ]; then
+        command -v dockerd >/dev/null || missing+=(docker.io)
+        command -v docker-registry >/dev/null || missing+=(docker-registry)
+        command -v debootstrap >/dev/null || missing+=(debootstrap)
+        command -v ip >/dev/null || missing+=(iproute2)
+    fi
     [ ${#missing[@]} -eq 0 ] && { install_s3; return 0; }
     if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
         echo "missing: ${missing[*]} (install them as root: apt-get install ${missing[*]})"
@@ -113,10 +120,12 @@ stop_postgres() {
     postgres=
 }
 
+# These have parts of their own.
+by_daemons=(--skip conformance::docker_conforms --skip conformance::a_swarm_conforms)
 # What PostgreSQL answers otherwise than SQLite, or where both are open at one time: it runs on PostgreSQL, if there is one.
 postgres_alone=(cli::copy api::bad_input::requests api::matrix)
 on_sqlite() {
-    local skips=() name
+    local skips=("${by_daemons[@]}") name
     env -u TEST_DATABASE_URL cargo test --test it --no-run >/dev/null 2>&1
     $long || ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || for name in "${postgres_alone[@]}"; do skips+=(--skip "$name"); done
     TEST_DATABASE_URL= cargo_test sqlite -- "${skips[@]}"
@@ -124,7 +133,7 @@ on_sqlite() {
 # What has nothing to do with the database has run already: sandbox, keeper, archives, the interpreter, what a script may do,
 # the death of a keeper, limits that are counted in memory, programs that only speak HTTP.
 beside_the_database=(engine:: build:: net:: cli::run_local cli::check cli::demo cli::client promises::files promises::network
-    promises::neighbour promises::sandbox promises::costs api::bad_input::scripts api::bad_input::requirements api::bad_input::fuzz
+    promises::neighbour conformance:: promises::sandbox promises::costs api::bad_input::scripts api::bad_input::requirements api::bad_input::fuzz
     api::mend api::platform durability::moments::a_build durability::moments::a_run durability::moments::a_server_that_is_asked
     limits::a_front_end limits::a_classroom redis:: clients:: promises::secrets objects:: fernet:: api::maintenance
     api::scripts::secrets api::status::cluster)
@@ -146,6 +155,26 @@ part "format" cargo fmt --check
 part "lints" cargo clippy --all-targets -- -D warnings
 part "the runner in Python" python_tests
 part "tests on SQLite" on_sqlite
+# An engine of containers: KIND (daemon or swarm) and the name of its test. `tests/docker/KIND` starts it and says what to set.
+containers() {
+    local settings code
+    daemons="tests/docker/$1 down $docker/$1"
+    settings=$(tests/docker/"$1" up "$docker/$1")
+    code=$?
+    if [ $code -eq 0 ]; then
+        export $settings
+        TEST_DATABASE_URL= part "the engine of a $1" cargo_test "$1" -- --exact "$2"
+    else
+        skip "the engine of a $1" "$(tail -1 <<<"$settings")"
+    fi
+    $daemons
+    daemons=
+}
+# The image's files stay: they take a minute to make.
+docker=${TE_TEST_DOCKER_DIR:-/var/tmp/trends-earth-tests}
+mkdir -p "$docker"
+containers daemon conformance::docker_conforms
+containers swarm conformance::a_swarm_conforms
 if start_postgres; then
     part "tests on PostgreSQL" on_postgres
     stop_postgres

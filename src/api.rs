@@ -17,6 +17,7 @@ pub mod health;
 pub mod maintenance;
 pub mod news;
 pub mod oauth;
+mod objects;
 pub mod pages;
 pub mod rate_limits;
 pub mod scripts;
@@ -130,6 +131,7 @@ pub fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(executions::routes())
         .merge(status::routes())
         .merge(stats::routes())
+        .merge(objects::routes())
         .split_for_parts()
 }
 

@@ -8,7 +8,7 @@ pub mod schema;
 use std::path::{Path, PathBuf};
 
 use crate::{
-    config::Config,
+    config::{Config, engines::EngineSetting},
     objects::Objects,
     store::{Id, Json, script_versions::Version, scripts::Script},
 };
@@ -33,13 +33,14 @@ pub fn check(gz: &[u8]) -> Result<Checked, Reject> {
 
 /// What the settings allow a script.
 pub fn caps(config: &Config) -> Caps {
+    let cluster = config.engines.has(EngineSetting::Swarm);
     Caps {
         timeout_default_s: config.run_timeout_s,
         timeout_max_s: config.run_timeout_max_s,
         scratch_bytes: config.scratch_bytes,
-        // Whatever an author writes, the machine has to stay usable.
-        memory_max: crate::jobs::memory_for_runs(),
-        cpu_max: crate::jobs::cpu_for_runs(),
+        // Whatever an author writes, the machine has to stay usable. A cluster has its own.
+        memory_max: if cluster { Caps::default().memory_max } else { crate::jobs::memory_for_runs() },
+        cpu_max: if cluster { Caps::default().cpu_max } else { crate::jobs::cpu_for_runs() },
         ..Caps::default()
     }
 }

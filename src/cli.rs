@@ -6,6 +6,7 @@ pub mod client;
 pub mod copy;
 pub mod demo;
 mod follow;
+pub mod gate;
 pub mod migrate;
 pub mod openapi;
 pub mod package;
@@ -58,6 +59,8 @@ pub enum Command {
     Client(client::Args),
     /// Bring scripts into the database
     Script(script::Args),
+    /// Be the one way out for runs in containers
+    Gate(gate::Args),
     /// Keep one unit of the process engine
     #[command(hide = true)]
     Keep { folder: std::path::PathBuf },
@@ -89,6 +92,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::RunLocal(args) => run_local::run(args).await,
         Command::Client(args) => Ok(client::run(args).await),
         Command::Script(args) => script::run(args).await,
+        Command::Gate(args) => gate::run(args).await,
         Command::Keep { .. } => Ok(ExitCode::from(2)),
     }
 }

@@ -1,6 +1,8 @@
 //! Every setting: read once, typed, documented. Flags come first, then the environment, then `<NAME>_FILE`, then the
 //! default; what is empty counts as unset, and all errors are reported at once. Nothing else reads the environment.
 
+pub mod containers;
+pub mod engines;
 pub mod objects;
 mod reader;
 
@@ -9,7 +11,12 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf};
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 
-use self::{objects::S3, reader::Reader};
+use self::{
+    containers::Containers,
+    engines::{EngineSetting, Engines},
+    objects::S3,
+    reader::Reader,
+};
 use crate::{
     auth::passwords::Form,
     limits::{Limits, Storage, address::Proxies},
@@ -121,6 +128,13 @@ pub struct Config {
     pub client_token_s: i64,
     /// `TE_ADMIN_EMAIL` and `TE_ADMIN_PASSWORD`: create the first SUPERADMIN of an empty installation.
     pub admin: Option<(String, SecretString)>,
+    /// `TE_ENGINE`, `TE_ENGINE_FOR`: what runs scripts.
+    pub engines: Engines,
+    /// Settings of the engines that run scripts in containers.
+    pub containers: Containers,
+    /// `API_INTERNAL_URL`: how runs in containers reach this server. Default: the machine of the daemon, at the port where
+    /// this server listens.
+    pub internal_url: Option<String>,
     /// `TE_SANDBOX`: auto, bwrap, namespaces, landlock or none. Default auto.
     pub sandbox: SandboxSetting,
     /// `TE_PYTHON`: the interpreter for scripts. Default: the first python3 (3.9 or newer) that answers.
@@ -133,8 +147,8 @@ pub struct Config {
     pub build_timeout_s: u64,
     /// `TE_LOG_MAX_BYTES`: bytes of log text kept of one run. Default 20,000,000.
     pub log_max_bytes: u64,
-    /// `TE_MAX_RUNS`: runs at one time on this worker. Default twice the cores.
-    pub max_runs: usize,
+    /// `TE_MAX_RUNS`: runs at one time on this worker, and as many of a Swarm. See `max_runs`.
+    most_runs: Option<usize>,
     /// `TE_MAX_BUILDS`: builds at one time on this worker. Default 1.
     pub max_builds: usize,
     /// `MAX_CONCURRENT_EXECUTIONS_PER_USER`: active runs of one user. Default 3.
@@ -257,9 +271,7 @@ impl Config {
                 None
             }
         };
-        // One engine so far; the name is accepted so that a setting that says so is right.
-        r.choice("TE_ENGINE", (), &[("process", ())]);
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let engines = Engines::read(&mut r);
         let machine = r
             .env
             .iter()
@@ -336,6 +348,9 @@ impl Config {
             unsubscribe_days: r.number("UNSUBSCRIBE_TOKEN_EXPIRY_DAYS", 180, 1..=36_500),
             client_token_s: r.number("OAUTH2_TOKEN_LIFETIME_SECONDS", 1_800, 60..=86_400),
             admin,
+            engines,
+            containers: Containers::read(&mut r),
+            internal_url: r.url("API_INTERNAL_URL"),
             sandbox: r.choice(
                 "TE_SANDBOX",
                 SandboxSetting::Auto,
@@ -352,7 +367,7 @@ impl Config {
             run_timeout_max_s: r.number("TE_RUN_TIMEOUT_MAX_S", 604_800, 1..=31_536_000),
             build_timeout_s: r.number("TE_BUILD_TIMEOUT_S", 900, 10..=86_400),
             log_max_bytes: r.number("TE_LOG_MAX_BYTES", 20_000_000, 10_000..=10_000_000_000),
-            max_runs: r.number("TE_MAX_RUNS", 2 * cores, 1..=100_000),
+            most_runs: Some(r.number("TE_MAX_RUNS", 0, 1..=100_000)).filter(|most| *most > 0),
             max_builds: r.number("TE_MAX_BUILDS", 1, 1..=1_000),
             max_runs_per_user: r.number("MAX_CONCURRENT_EXECUTIONS_PER_USER", 3, 1..=100_000),
             max_waiting_per_user: r.number("TE_MAX_WAITING_PER_USER", 1_000, 1..=10_000_000),
@@ -387,6 +402,15 @@ impl Config {
                 "TE_MAIL_FROM is {:?}; it must be an address such as Trends.Earth <api@example.org>.",
                 config.mail_from
             ));
+        }
+        let is_cluster = config.engines.has(EngineSetting::Swarm);
+        if is_cluster && config.containers.registry.is_none() {
+            r.errors.push(
+                "With TE_ENGINE=swarm REGISTRY_URL must name the registry from which the nodes pull images.".into(),
+            );
+        }
+        if is_cluster && config.internal_url.is_none() {
+            r.errors.push("With TE_ENGINE=swarm API_INTERNAL_URL must say how the nodes reach this server.".into());
         }
         for origin in &config.cors_origins {
             let local = ["localhost", "127.0.0.1"].iter().any(|host| origin.contains(host));
@@ -434,12 +458,23 @@ impl Config {
         self.limits.storage = Storage::Here;
     }
 
+    /// Runs at one time on an engine: twice the cores of a machine, and 200 of a cluster, if nothing else is said.
+    pub fn max_runs(&self, kind: EngineSetting) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        self.most_runs.unwrap_or(if kind == EngineSetting::Swarm { 200 } else { 2 * cores })
+    }
+
     /// How this server is reached from outside: the setting, else where it listens.
     pub fn public_url(&self) -> String {
         self.public_url.clone().unwrap_or_else(|| match self.listen.ip().is_unspecified() {
             true => format!("http://localhost:{}", self.listen.port()),
             false => format!("http://{}", self.listen),
         })
+    }
+
+    /// How runs in containers reach this server: the setting, else the machine of their daemon.
+    pub fn internal_url(&self) -> String {
+        self.internal_url.clone().unwrap_or_else(|| format!("http://host.docker.internal:{}", self.listen.port()))
     }
 
     /// Whether the database is PostgreSQL.

@@ -1,15 +1,18 @@
 //! What runs executions: the trait that every engine fulfils, and what a unit is told and tells.
 //! An engine never touches the database; only workers speak to engines.
 
+pub mod docker;
 pub mod process;
+pub mod runtime;
 pub mod state;
+pub mod swarm;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use crate::store::Id;
+use crate::{build::configuration::Configuration, json::mend, store::Id};
 
 /// One kind of place where executions run and versions are built.
 #[async_trait::async_trait]
@@ -17,6 +20,14 @@ pub trait Engine: Send + Sync {
     /// The place that units of this engine live in, for example `process:<node id>`.
     /// Only workers of the same scope may speak about a unit.
     fn scope(&self) -> &str;
+
+    /// What a build becomes here.
+    fn makes(&self) -> Made;
+
+    /// What the units of this place may reserve together.
+    fn room(&self) -> Room {
+        Room::of_this_machine()
+    }
 
     /// Starts the unit of an execution. A unit that exists already is success.
     async fn start(&self, run: &Run) -> anyhow::Result<()>;
@@ -29,7 +40,7 @@ pub trait Engine: Send + Sync {
     async fn seal(&self, build: &Build) -> anyhow::Result<Option<String>>;
 
     /// Whether what `seal` returned can be used in this place: another machine may have built it. Who asks is about to use it.
-    fn has(&self, environment: &str) -> bool;
+    async fn has(&self, made: &str) -> anyhow::Result<bool>;
 
     /// What is known of a unit; `None` if this engine has no trace of it.
     async fn find(&self, unit: Unit) -> anyhow::Result<Option<Found>>;
@@ -44,8 +55,19 @@ pub trait Engine: Send + Sync {
     /// Removes what an ended unit has left, but for what was sealed. An unknown unit is success.
     async fn forget(&self, unit: Unit) -> anyhow::Result<()>;
 
+    /// Whether what an ended unit has left stays for a while (`TE_KEEP_RUNS_S`), for whoever wants to look at it; else it is
+    /// forgotten once its end is stored.
+    fn keeps_ended(&self) -> bool {
+        true
+    }
+
     /// The last lines that a unit has printed, at most `OUTPUT_LINES`; `None` where nothing of it is left.
     async fn output(&self, unit: Unit) -> anyhow::Result<Option<String>>;
+
+    /// The machines that this engine's own scheduler knows; `None` where each worker speaks for its own.
+    async fn nodes(&self) -> anyhow::Result<Option<Vec<state::Node>>> {
+        Ok(None)
+    }
 
     /// The units of this engine that live.
     async fn list(&self) -> anyhow::Result<Vec<Unit>>;
@@ -53,6 +75,11 @@ pub trait Engine: Send + Sync {
     /// The units of this engine that have ended and have left something.
     async fn ended(&self) -> anyhow::Result<Vec<Unit>>;
 }
+
+/// Why an engine cannot do what it is asked: a sentence for people.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Hindrance(pub String);
 
 /// What an engine runs: one attempt of an execution, or the build of a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -70,10 +97,36 @@ impl std::fmt::Display for Unit {
     }
 }
 
+/// What the build of a version becomes, by engine. A version may be built for both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Made {
+    /// A folder with Python packages.
+    Environment,
+    /// An image of containers.
+    Image,
+}
+
+/// What the units of a place may reserve together.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    pub cpu_nanos: u64,
+    pub memory_bytes: u64,
+}
+
+impl Room {
+    /// Every core of this machine, and 80 % of its memory.
+    pub fn of_this_machine() -> Self {
+        Room { cpu_nanos: crate::jobs::cpu_for_runs(), memory_bytes: crate::jobs::memory_for_runs() }
+    }
+}
+
 /// What an engine needs to build a version.
 #[derive(Debug, Clone)]
 pub struct Build {
     pub version: Id,
+    /// `sha256:<hex>` of the archive.
+    pub digest: String,
+    pub configuration: Configuration,
     /// Whose environment it is, if it cannot be shared with other authors.
     pub author: Id,
     /// Folder that holds the unpacked archive.
@@ -95,20 +148,25 @@ pub const NEEDS_SOURCES: i32 = 5;
 #[derive(Debug, Clone)]
 pub struct Run {
     pub execution: Id,
+    pub script_id: Id,
     pub attempt: i32,
     /// Folder that holds the unpacked archive of the pinned version.
     pub script: PathBuf,
     /// What `seal` returned for the version.
-    pub environment: Option<String>,
+    pub made: Option<String>,
     /// The parameters, a JSON document.
     pub params: String,
     pub limits: Limits,
+    /// Nano-CPUs and bytes that are kept free for it, where an engine chooses among machines.
+    pub reservation: Room,
     /// Whether the script declares that it uses Earth Engine (`uses_gee` of its configuration).
     pub uses_gee: bool,
     /// What an administrator granted to the script: environment variables of this run alone.
     pub secrets: BTreeMap<String, SecretString>,
     /// With which the run speaks for itself, where it speaks to the API at all.
     pub credential: SecretString,
+    /// With which it signs what it asks of the objects.
+    pub objects_secret: SecretString,
 }
 
 /// The limits of one unit, for its whole tree of processes.
@@ -168,6 +226,19 @@ pub struct Entry {
     #[serde(flatten)]
     pub word: Word,
 }
+
+impl Entry {
+    /// Reads a line; `None` if it is no word of the runner.
+    pub fn read(line: &[u8]) -> Option<Self> {
+        if line.is_empty() || line.len() > LINE {
+            return None;
+        }
+        serde_json::from_str(&mend::mend(line, mend::MAX_VALUES).ok()?).ok()
+    }
+}
+
+/// Bytes of one line of a journal; a longer one is no word of the runner.
+pub const LINE: usize = 64 << 10;
 
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
 #[serde(rename_all = "lowercase")]

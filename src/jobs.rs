@@ -20,10 +20,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::future::BoxFuture;
 use tokio_util::task::TaskTracker;
 
 use crate::{
     app::{App, DataDir},
+    config::engines::EngineSetting,
     engine::Engine,
     execution::dispatch::{self, Taken},
     store::{
@@ -51,16 +53,18 @@ const POLL: Duration = Duration::from_secs(1);
 /// How often units that nobody waits for are looked for, and it is written down what the engine holds.
 const SWEEP: Duration = Duration::from_secs(60);
 
-/// One worker of this process.
+/// One worker of this process: it works for one engine.
 pub struct Worker {
     pub app: App,
+    pub kind: EngineSetting,
     pub engine: Arc<dyn Engine>,
     pub id: Id,
     /// The folder of this machine.
     pub data: Arc<DataDir>,
     /// The jobs that are being driven.
     driven: TaskTracker,
-    used: Mutex<Used>,
+    /// Shared by the engines that have this machine together.
+    used: Arc<Mutex<Used>>,
     /// What the files of this machine take.
     sizes: Arc<sweep_cache::Sizes>,
 }
@@ -114,20 +118,43 @@ impl Lease {
     }
 }
 
-/// Signs on and works until the server stops.
-pub async fn work(app: App, engine: Arc<dyn Engine>, data: Arc<DataDir>) -> anyhow::Result<()> {
-    let worker = Arc::new(Worker {
-        id: Id::ordered(),
-        engine,
-        data,
-        driven: TaskTracker::new(),
-        used: Mutex::default(),
-        sizes: Arc::default(),
-        app,
-    });
-    let app = &worker.app;
+/// An engine that is still to be opened: its daemon may have to be waited for.
+pub type Opening = BoxFuture<'static, anyhow::Result<Arc<dyn Engine>>>;
+
+/// Works for each of these engines until the server stops. One that cannot be opened keeps none of the others from it.
+///
+/// # Errors
+/// None of them could be opened.
+pub async fn work(app: &App, engines: Vec<(EngineSetting, Opening)>, data: &Arc<DataDir>) -> anyhow::Result<()> {
     let boot = Id::random().to_string();
-    let new = NewWorker { id: worker.id, node: &worker.data.node, boot: &boot, scope: worker.engine.scope() };
+    let (machine, sizes): (Arc<Mutex<Used>>, Arc<sweep_cache::Sizes>) = Default::default();
+    let workers = engines.into_iter().map(async |(kind, opening)| {
+        let worker = Worker {
+            id: Id::ordered(),
+            kind,
+            engine: opening.await?,
+            data: data.clone(),
+            driven: TaskTracker::new(),
+            used: if kind == EngineSetting::Swarm { Arc::default() } else { machine.clone() },
+            sizes: sizes.clone(),
+            app: app.clone(),
+        };
+        work_alone(Arc::new(worker), &boot).await
+    });
+    let mut ends = futures::future::join_all(workers).await;
+    if ends.iter().all(Result::is_err) {
+        return ends.pop().unwrap_or(Ok(()));
+    }
+    for error in ends.into_iter().filter_map(Result::err) {
+        tracing::error!(error = format!("{error:#}"), "an engine is not at work");
+    }
+    Ok(())
+}
+
+/// Signs on and works until the server stops.
+async fn work_alone(worker: Arc<Worker>, boot: &str) -> anyhow::Result<()> {
+    let app = &worker.app;
+    let new = NewWorker { id: worker.id, node: &worker.data.node, boot, scope: worker.engine.scope() };
     while let Err(error) = store::workers::sign_on(&app.db, &new, app.clock.now()).await {
         tracing::warn!(error = format!("{error:#}"), "the worker cannot sign on; it tries again");
         tokio::select! {
@@ -181,7 +208,7 @@ impl Worker {
     /// Takes on whatever is due and fits.
     async fn round(self: &Arc<Self>) -> anyhow::Result<()> {
         // Runs whose worker is gone come first: they are under way, and need no room that is not theirs already.
-        while let Some(job) = store::jobs::claim(&self.app.db, RUN_EXECUTION, false, &self.claim()).await? {
+        while let Some(job) = store::jobs::claim_run(&self.app.db, &self.claim()).await? {
             let (cpu, memory) = store::runs::reservation(&self.app.db, job.subject_id).await?.unwrap_or_default();
             let share = self.share(Used { runs: 1, cpu_nanos: cpu, memory_bytes: memory, ..Used::default() });
             self.spawn(share, move |worker, lease| {
@@ -190,9 +217,9 @@ impl Worker {
         }
         let room = self.has_room_on_disk() && store::workers::may_take(&self.app.db, self.id).await?;
         loop {
-            let fits = room && self.used().runs < self.app.config.max_runs;
+            let fits = room && self.used().runs < self.app.config.max_runs(self.kind);
             let free = if fits { self.free() } else { Free::NOTHING };
-            let Some(taken) = dispatch::next(&self.app, &self.claim(), free).await? else { break };
+            let Some(taken) = dispatch::next(&self.app, self.kind, &self.claim(), free).await? else { break };
             let Taken::Run { job, attempt, credential, cpu_nanos, memory_bytes } = taken else { continue };
             let share = self.share(Used { runs: 1, cpu_nanos, memory_bytes, ..Used::default() });
             self.spawn(share, move |worker, lease| {
@@ -200,13 +227,27 @@ impl Worker {
             });
         }
         while room && self.used().builds < self.app.config.max_builds {
-            let Some(job) = store::jobs::claim(&self.app.db, BUILD_SCRIPT, true, &self.claim()).await? else { break };
+            let Some(job) = self.next_build().await? else { break };
             let share = self.share(Used { builds: 1, ..Used::default() });
             self.spawn(share, move |worker, lease| {
                 Box::pin(async move { build_script::drive(&worker, &job, lease).await })
             });
         }
         Ok(())
+    }
+
+    /// Claims the next build that this engine takes. Of a script that is gone any takes it: there is nothing to build.
+    async fn next_build(&self) -> anyhow::Result<Option<Job>> {
+        let (engines, claim) = (&self.app.config.engines, self.claim());
+        for build in store::jobs::builds(&self.app.db, &claim).await? {
+            let wanted = |compute_type: &String| engines.wanted(build.environment.as_deref(), compute_type);
+            if build.compute_type.as_ref().is_none_or(|kind| engines.takes(self.kind, wanted(kind)))
+                && let Some(job) = store::jobs::claim_build(&self.app.db, build.job, &claim).await?
+            {
+                return Ok(Some(job));
+            }
+        }
+        Ok(None)
     }
 
     fn claim(&self) -> Claim<'_> {
@@ -253,11 +294,12 @@ impl Worker {
         Share { worker: self.clone(), used: share }
     }
 
-    /// What runs may still reserve: all cores, and 80 % of the memory.
+    /// What runs may still reserve.
     fn free(&self) -> Free {
         let used = self.used();
-        let all_cpu_nanos = i64::try_from(cpu_for_runs()).unwrap_or(i64::MAX);
-        let all_memory_bytes = i64::try_from(memory_for_runs()).unwrap_or(i64::MAX);
+        let room = self.engine.room();
+        let all_cpu_nanos = i64::try_from(room.cpu_nanos).unwrap_or(i64::MAX);
+        let all_memory_bytes = i64::try_from(room.memory_bytes).unwrap_or(i64::MAX);
         Free {
             cpu_nanos: all_cpu_nanos - used.cpu_nanos,
             memory_bytes: all_memory_bytes - used.memory_bytes,

@@ -23,8 +23,7 @@ use crate::{
     api,
     app::{App, DataDir},
     auth::{caller::Caller, passwords},
-    config::Config,
-    engine::Engine,
+    config::{Config, engines::EngineSetting},
     jobs, pulse,
     store::{
         self, Db, Id,
@@ -58,21 +57,17 @@ impl Server {
         Ok(Server { app, data })
     }
 
-    /// Works beside the API once the engine is ready. Requests are answered meanwhile; without an engine, because no
+    /// Works beside the API, for each engine once it is ready. Requests are answered meanwhile; without an engine, because no
     /// sandbox keeps its promises here, they are too, and runs and builds wait. A rehearsal has no hands: nothing of the queue is
     /// taken, nothing is swept.
-    pub fn work(&self, engine: impl Future<Output = anyhow::Result<Arc<dyn Engine>>> + Send + 'static) {
+    pub fn work(&self, engines: Vec<(EngineSetting, jobs::Opening)>) {
         if self.app.config.rehearse {
             return;
         }
         let (app, data) = (self.app.clone(), self.data.clone());
         app.tasks.spawn(jobs::chores::work(app.clone()));
         self.app.tasks.spawn(async move {
-            let worked = match engine.await {
-                Ok(engine) => jobs::work(app, engine, data).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = worked {
+            if let Err(error) = jobs::work(&app, engines, &data).await {
                 tracing::error!(error = format!("{error:#}"), "no script runs here");
             }
         });

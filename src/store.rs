@@ -13,6 +13,7 @@ pub mod execution_daily;
 pub mod execution_output;
 pub mod executions;
 pub mod idempotency_keys;
+pub mod installation;
 pub mod jobs;
 pub mod logs;
 pub mod mail_outbox;

@@ -6,6 +6,7 @@ mod log;
 mod report;
 mod rerun;
 mod run;
+mod unit;
 mod view;
 
 use axum::{
@@ -53,6 +54,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(history))
         .routes(routes!(docker_logs::docker_logs))
         .routes(routes!(docker_logs::batch_logs))
+        .merge(unit::routes())
 }
 
 /// Rows of an unpaged list; the existing server cuts there too.

@@ -23,6 +23,8 @@ pub struct Tokens {
     unsubscribe: (EncodingKey, DecodingKey),
     /// Of it come the secrets by which people know our calls.
     webhook: hmac::Key,
+    /// Of it come the keys with which runs sign what they ask of the objects.
+    objects: hmac::Key,
     /// Of links that the existing server mailed.
     old_unsubscribe: DecodingKey,
 }
@@ -117,6 +119,7 @@ impl Tokens {
             run: pair(&derived(secret, "run")),
             unsubscribe: pair(&derived(secret, UNSUBSCRIBE)),
             webhook: hmac::Key::new(hmac::HMAC_SHA256, &derived(secret, "webhook")),
+            objects: hmac::Key::new(hmac::HMAC_SHA256, &derived(secret, "objects")),
             old_unsubscribe,
         }
     }
@@ -124,6 +127,12 @@ impl Tokens {
     /// The secret with which calls about a person's runs are signed: the same as long as the installation's secret is.
     pub fn webhook_secret(&self, user: Id) -> SecretString {
         SecretString::from(hex(hmac::sign(&self.webhook, user.0.as_bytes()).as_ref()))
+    }
+
+    /// The secret with which one attempt of a run signs what it asks of the objects: it is stored nowhere.
+    pub fn objects_secret(&self, execution: Id, attempt: i32) -> SecretString {
+        let proof = hmac::sign(&self.objects, format!("{execution}:{attempt}").as_bytes());
+        SecretString::from(hex(proof.as_ref()))
     }
 
     /// A new access token of an account. Tokens count in whole seconds: within the second in which older ones were ended

@@ -8,13 +8,18 @@ use secrecy::ExposeSecret;
 use super::{migrate::BEAT, say};
 use crate::{
     app::DataDir,
-    config::{Config, Flags},
-    engine::process::{self, Process, probe},
+    config::{Config, Flags, engines::EngineSetting},
+    engine::{
+        Engine,
+        docker::Docker,
+        process::{Process, probe, sandbox_title},
+        swarm::Swarm,
+    },
     execution::results,
     fernet::Fernet,
     mail,
     objects::Objects,
-    store::{self, Db, takeover},
+    store::{self, Db, Id, takeover},
 };
 
 #[derive(Debug, clap::Args)]
@@ -57,7 +62,19 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     good &= told("objects", objects(&config, &data, usable.as_ref()).await);
     good &= told("mail", mail::open(&config, &data.path)?.check().await);
-    match Process::open(&config, &data.path, &data.node).await {
+    for kind in &config.engines.here {
+        good &= match kind {
+            EngineSetting::Process => process(&config, &data).await,
+            EngineSetting::Docker | EngineSetting::Swarm => told("engine", containers(&config, *kind).await),
+        };
+    }
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the sandboxes of this machine keep.
+async fn process(config: &Config, data: &DataDir) -> bool {
+    let mut good = true;
+    match Process::open(config, &data.path, &data.node).await {
         Err(error) => {
             line(false, "scripts", &format!("{error:#}"));
             good = false;
@@ -67,7 +84,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             let (major, minor, patch) = python.version;
             line(true, "python", &format!("{major}.{minor}.{patch} at {}", python.executable.display()));
             let sandbox = &engine.choice.sandbox;
-            line(true, "sandbox", process::sandbox_title(sandbox));
+            line(true, "sandbox", sandbox_title(sandbox));
             for check in &engine.choice.checks {
                 line(check.ok, &format!("{} {}", check.promise, check.name), &check.detail);
                 good &= check.ok;
@@ -77,7 +94,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    good
 }
 
 fn line(ok: bool, name: &str, detail: &str) {
@@ -93,6 +110,15 @@ fn told(name: &str, result: anyhow::Result<String>) -> bool {
         }
     }
     true
+}
+
+/// Which daemon or cluster the settings name. Nothing is made there.
+async fn containers(config: &Config, kind: EngineSetting) -> anyhow::Result<String> {
+    let nobody = Id::random();
+    Ok(match kind {
+        EngineSetting::Swarm => Swarm::open(config, nobody).await?.scope().to_owned(),
+        _ => Docker::open(config, nobody).await?.scope().to_owned(),
+    })
 }
 
 /// The database, if there is one already.

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     app::{DataDir, kept},
     auth::tokens,
-    config::{Config, SandboxSetting},
+    config::{Config, SandboxSetting, engines::EngineSetting},
     engine::{Engine, process::Process},
     server::{Server, create_user},
     store::{self, users::Role},
@@ -62,7 +62,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     config.listen = listener.local_addr()?;
     let engine = engine(&mut config, &data).await?;
     let server = Server::open(config, data.clone(), true).await?;
-    server.work(async move { Ok(engine) });
+    server.work(vec![(EngineSetting::Process, Box::pin(async move { Ok(engine) }))]);
     let app = server.app.clone();
     let key = data.path.join("demo.password");
     let new = !key.exists();

@@ -9,7 +9,7 @@ use crate::{
     app::DataDir,
     build::{self, archive, requirements::Requirements},
     config::Config,
-    engine::{Build, End, Engine, NEEDS_SOURCES, News, Run, Unit, Word, process::Process},
+    engine::{Build, End, Engine, NEEDS_SOURCES, News, Room, Run, Unit, Word, process::Process},
     execution::failure::Failure,
     store::Id,
 };
@@ -47,7 +47,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     // Where only the check of main.py is left to do, a build says nothing that its failure does not.
     let quiet = Requirements::parse(&checked.package.requirements).is_ok_and(|r| r.is_empty());
     let requirements = checked.package.requirements.clone();
-    let mut build = Build { version: id, author: id, script: script.clone(), requirements, sources: false };
+    let configuration = checked.configuration.clone();
+    let digest = checked.package.digest.clone();
+    let mut build =
+        Build { version: id, digest, configuration, author: id, script: script.clone(), requirements, sources: false };
     let mut last = String::new();
     let end = loop {
         engine.build(&build).await?;
@@ -74,9 +77,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let limits = checked.configuration.limits(&build::caps(&config));
     let run = Run {
         execution: id,
+        script_id: id,
         attempt: 1,
         script,
-        environment,
+        made: environment,
+        reservation: Room::of_this_machine(),
+        objects_secret: SecretString::from(String::new()),
         params,
         limits: limits.clone(),
         uses_gee: checked.configuration.uses_gee,

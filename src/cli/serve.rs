@@ -1,6 +1,6 @@
 //! `serve` and `worker`: the server, with or without one or the other half.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use tokio::{
@@ -11,8 +11,13 @@ use tokio::{
 use super::say;
 use crate::{
     app::{App, DataDir},
-    config::{Config, Flags, SandboxSetting},
-    engine::{Engine, process::Process},
+    config::{Config, Flags, SandboxSetting, engines::EngineSetting},
+    engine::{
+        Engine,
+        docker::{Docker, daemon::is_away},
+        process::Process,
+        swarm::Swarm,
+    },
     jobs, pulse,
     server::{self, Server},
     store::{self, Db},
@@ -68,8 +73,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         say("This is a rehearsal: nothing is started, sent, called or deleted.");
     }
     if !args.no_worker {
-        let (config, data) = (server.app.config.clone(), server.data.clone());
-        server.work(async move { engine(&config, &data).await });
+        server.work(engines(&server.app, &server.data));
     }
     server.run(listener).await?;
     Ok(ExitCode::SUCCESS)
@@ -90,7 +94,6 @@ pub async fn work(args: WorkerArgs) -> anyhow::Result<ExitCode> {
         config.data_dir.display()
     );
     let data = Arc::new(DataDir::open(&config.data_dir)?);
-    let engine = engine(&config, &data).await?;
     let server = Server::open(config, data.clone(), false).await?;
     let app = server.app;
     stop_on_signals(&app)?;
@@ -99,8 +102,15 @@ pub async fn work(args: WorkerArgs) -> anyhow::Result<ExitCode> {
         app.tasks.spawn(server::notices(app.clone(), pool.clone()));
     }
     app.tasks.spawn(jobs::chores::work(app.clone()));
-    say(&format!("Trends.Earth {} works on {}", env!("CARGO_PKG_VERSION"), engine.scope()));
-    jobs::work(app.clone(), engine, data).await?;
+    let engines = engines(&app, &data).into_iter().map(|(kind, opening)| {
+        let told: jobs::Opening = Box::pin(async move {
+            let engine = opening.await?;
+            say(&format!("Trends.Earth {} works on {}", env!("CARGO_PKG_VERSION"), engine.scope()));
+            Ok(engine)
+        });
+        (kind, told)
+    });
+    jobs::work(&app, engines.collect(), &data).await?;
     app.tasks.close();
     app.tasks.wait().await;
     Ok(ExitCode::SUCCESS)
@@ -125,8 +135,32 @@ async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// The engine of the settings, with a word about what it keeps.
-pub async fn engine(config: &Config, data: &DataDir) -> anyhow::Result<Arc<dyn Engine>> {
+/// The engines of the settings.
+fn engines(app: &App, data: &Arc<DataDir>) -> Vec<(EngineSetting, jobs::Opening)> {
+    let opening = |kind| -> (EngineSetting, jobs::Opening) {
+        let (app, data) = (app.clone(), data.clone());
+        (kind, Box::pin(async move { engine(&app, &data, kind).await }))
+    };
+    app.config.engines.here.iter().copied().map(opening).collect()
+}
+
+/// An engine, with a word about what it keeps.
+async fn engine(app: &App, data: &DataDir, kind: EngineSetting) -> anyhow::Result<Arc<dyn Engine>> {
+    let config = &app.config;
+    let instance = store::installation::id(&app.db).await?;
+    match kind {
+        EngineSetting::Process => {}
+        EngineSetting::Docker => {
+            let docker = answering(app, || Docker::open(config, instance)).await?;
+            tracing::info!(scope = docker.scope(), "scripts run here");
+            return Ok(Arc::new(docker));
+        }
+        EngineSetting::Swarm => {
+            let swarm = answering(app, || Swarm::open(config, instance)).await?;
+            tracing::info!(scope = swarm.scope(), "scripts run here");
+            return Ok(Arc::new(swarm));
+        }
+    }
     let process = Process::open(config, &data.path, &data.node).await?;
     let broken: Vec<&str> = process.choice.checks.iter().filter(|c| !c.ok).map(|c| c.name.as_str()).collect();
     tracing::info!(
@@ -137,6 +171,20 @@ pub async fn engine(config: &Config, data: &DataDir) -> anyhow::Result<Arc<dyn E
         "scripts run here"
     );
     Ok(Arc::new(process))
+}
+
+/// An engine whose daemon may not answer yet.
+async fn answering<E, F: Future<Output = anyhow::Result<E>>>(app: &App, open: impl Fn() -> F) -> anyhow::Result<E> {
+    loop {
+        match open().await {
+            Err(error) if is_away(&error) => tracing::warn!(error = format!("{error:#}"), "runs and builds wait"),
+            other => return other,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(2)) => {}
+            () = app.stop.cancelled() => anyhow::bail!("the server stops"),
+        }
+    }
 }
 
 /// First signal: stop taking work and finish requests. Second one: leave at once; the database knows what was under way.
@@ -161,6 +209,18 @@ pub fn stop_on_signals(app: &App) -> anyhow::Result<()> {
         }
     });
     Ok(())
+}
+
+/// Waits until somebody asks this process to end. Without it the first process of a container would not hear.
+pub async fn told_to_stop() {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
 }
 
 /// Opens the database of the settings for a command that only administers, beside a server that may run.

@@ -30,9 +30,8 @@ use std::{
 };
 
 use anyhow::Context;
-use rust_embed::RustEmbed;
 
-use super::{Build, Engine, Found, Network, News, Run, Unit};
+use super::{Build, Engine, Found, Made, Network, News, Run, Unit, runtime};
 use crate::{
     build::requirements::Requirements,
     config::{Config, SandboxSetting},
@@ -55,13 +54,6 @@ const HTTPS: u16 = 443;
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// How many host accounts runs may take, from `TE_RUN_UID_BASE` on.
 const UIDS: u32 = 60_000;
-
-/// The Python that runs inside: laid out once for each release.
-#[derive(RustEmbed)]
-#[folder = "runtime"]
-#[exclude = "*.md"]
-#[exclude = "*Dockerfile"]
-struct Runtime;
 
 /// The engine of this machine.
 #[derive(Debug)]
@@ -169,9 +161,8 @@ impl Process {
             Network::Https => Some(Gate {
                 ports: vec![HTTPS],
                 hosts: self.egress_hosts.clone(),
-                trusted: Vec::new(),
-                plain: Vec::new(),
                 upstream: self.index.upstream.clone(),
+                ..Gate::default()
             }),
         }
     }
@@ -182,7 +173,7 @@ impl Process {
             |source: &Path, target: &str| Bind { source: source.to_owned(), target: target.into(), writable: false };
         binds.push(ro(&self.runtime, "/te/runtime"));
         binds.push(ro(&run.script, "/script"));
-        let python = match &run.environment {
+        let python = match &run.made {
             Some(key) => {
                 let folder = self.environment(key);
                 anyhow::ensure!(folder.is_dir(), "the environment {key} is not on this machine any more");
@@ -329,8 +320,12 @@ impl Engine for Process {
         Ok(Some(key))
     }
 
-    fn has(&self, environment: &str) -> bool {
-        crate::build::touch(&self.environment(environment))
+    fn makes(&self) -> Made {
+        Made::Environment
+    }
+
+    async fn has(&self, made: &str) -> anyhow::Result<bool> {
+        Ok(crate::build::touch(&self.environment(made)))
     }
 
     async fn forget(&self, unit: Unit) -> anyhow::Result<()> {
@@ -434,11 +429,7 @@ fn free_uid(base: u32, taken: &BTreeSet<u32>) -> anyhow::Result<u32> {
 
 /// Writes the runtime's files under a name of their content, once.
 fn lay_out(parent: &Path) -> anyhow::Result<PathBuf> {
-    let mut all = BTreeMap::new();
-    for name in Runtime::iter() {
-        let file = Runtime::get(&name).with_context(|| format!("the runtime's {name} is in the program"))?;
-        all.insert(name.to_string(), file.data);
-    }
+    let all = runtime::files();
     let mut digest = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
     for (name, bytes) in &all {
         digest.update(name.as_bytes());

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     app::App,
     auth::tokens,
+    config::engines::EngineSetting,
     store::{
         self, Id, Time, Tx,
         executions::Change,
@@ -27,13 +28,13 @@ pub enum Taken {
     Cancelled,
 }
 
-/// Takes the next run that fits into what is free, if there is one. `Ok(None)` with nothing to do; another worker
+/// Takes the next run that this engine takes and that fits into what is free, if there is one. `Ok(None)` with nothing to do; another worker
 /// that was faster is no error: the next run is tried.
-pub async fn next(app: &App, claim: &Claim<'_>, free: Free) -> anyhow::Result<Option<Taken>> {
+pub async fn next(app: &App, kind: EngineSetting, claim: &Claim<'_>, free: Free) -> anyhow::Result<Option<Taken>> {
     let mut order = order::current(app).await?;
     let mut is_last = order.is_new();
     loop {
-        let Some(waiting) = order.next(free, claim.now) else {
+        let Some(waiting) = order.next(&app.config.engines, kind, free, claim.now) else {
             if is_last {
                 return Ok(None);
             }

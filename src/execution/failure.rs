@@ -62,6 +62,16 @@ impl Failure {
         )
     }
 
+    /// What a runner says of its script. It may blame the script or the parameters, never the machine.
+    pub fn said(class: &str, message: String) -> Self {
+        let class = match class {
+            "user_input" => Class::UserInput,
+            "out_of_memory" => Class::OutOfMemory,
+            _ => Class::ScriptError,
+        };
+        Failure::new(class, message)
+    }
+
     /// Judges the end of a unit: what its keeper saw counts more than what the script said of itself.
     pub fn of_exit(exit: &Exit, said: Option<(String, String)>, limits: &Limits) -> Self {
         let mut failure = if exit.oom {
@@ -80,9 +90,8 @@ impl Failure {
             Failure::new(class, error.clone())
         } else if let Some((class, message)) = said {
             match class.as_str() {
-                "user_input" => Failure::new(Class::UserInput, message),
                 "out_of_memory" => Failure::new(Class::OutOfMemory, out_of_memory(limits)),
-                _ => Failure::new(Class::ScriptError, message),
+                _ => Failure::said(&class, message),
             }
         } else {
             Failure::new(

@@ -57,7 +57,7 @@ pub async fn version(app: &App, script: &Script) -> Result<Option<Version>> {
         return Ok(store::script_versions::current(&app.db, script.id).await?);
     }
     // It is built: what it needs on a machine of ours is made there by its first run.
-    store::script_versions::set_status(&mut tx, id, "SUCCESS", None, None, now).await?;
+    store::script_versions::set_status(&mut tx, id, "SUCCESS", None, now).await?;
     tx.commit().await?;
     Ok(store::script_versions::get(&app.db, id).await?)
 }

@@ -2,7 +2,7 @@
 //! it. It is read from the database, anew each time while few wait; the more there are, the longer one reading counts.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -11,6 +11,7 @@ use super::status::Status;
 use crate::{
     app::App,
     clock::before,
+    config::engines::{EngineSetting, Engines},
     store::{
         self, Id, Time,
         jobs::{Free, Waiting},
@@ -29,10 +30,9 @@ pub struct Board(tokio::sync::Mutex<Option<Arc<Order>>>);
 
 impl Board {
     /// A run was accepted here after the last reading: where it stands is known without asking.
-    pub async fn accepted(&self, execution: Id, start_date: Time, standing: Standing) {
+    pub async fn accepted(&self, execution: Id, later: Later) {
         let Some(order) = self.0.lock().await.clone() else { return };
-        let mut later = order.later.lock().unwrap_or_else(PoisonError::into_inner);
-        later.insert(execution, (start_date, standing));
+        order.later.lock().unwrap_or_else(PoisonError::into_inner).insert(execution, later);
     }
 }
 
@@ -45,13 +45,23 @@ pub struct Order {
     turns: Vec<(Turn, Waiting)>,
     places: HashMap<Id, usize>,
     owners: HashMap<Id, Owner>,
-    /// Whether a worker was there.
-    pub has_worker: bool,
+    /// The places of the workers that were there.
+    places_at_work: BTreeSet<String>,
     /// Whether the system was being maintained.
     pub rests: bool,
     given: Mutex<Given>,
     /// Runs that were accepted here after the reading.
-    later: Mutex<HashMap<Id, (Time, Standing)>>,
+    later: Mutex<HashMap<Id, Later>>,
+}
+
+/// A run that was accepted after the reading.
+#[derive(Debug, Clone, Copy)]
+pub struct Later {
+    pub start_date: Time,
+    /// How its owner stood.
+    pub standing: Standing,
+    /// The engine that its script wants.
+    pub wanted: Option<EngineSetting>,
 }
 
 /// What has been given out since the reading.
@@ -90,6 +100,8 @@ pub struct Place {
     pub active: i64,
     /// Slots of its owner; `None` without a limit.
     pub slots: Option<i64>,
+    /// The engine that it has to run on, if not on any.
+    pub wanted: Option<EngineSetting>,
 }
 
 /// The order as it is now, or was a moment ago where many wait.
@@ -120,7 +132,7 @@ impl Order {
         let users: Vec<Id> = waiting.iter().map(|run| run.user).collect::<HashSet<_>>().into_iter().collect();
         let owners = owners(app, &users).await?;
         let since = before(app.clock.now(), app.config.lease_s);
-        let has_worker = store::workers::any_since(&app.db, since).await?;
+        let places_at_work = store::workers::places_since(&app.db, since).await?;
         let rests = store::maintenance::get(&app.db).await?.is_some();
         let (mut pending, cancelled): (Vec<_>, Vec<_>) =
             waiting.into_iter().partition(|run| run.status == Status::Pending);
@@ -142,7 +154,7 @@ impl Order {
             turns,
             places,
             owners,
-            has_worker,
+            places_at_work,
             rests,
             given: Mutex::default(),
             later: Mutex::default(),
@@ -163,30 +175,45 @@ impl Order {
     pub async fn place(&self, app: &App, execution: Id) -> sqlx::Result<Option<Place>> {
         if let Some(&ahead) = self.places.get(&execution) {
             let (turn, run) = &self.turns[ahead];
-            return Ok(self.owners.get(&run.user).map(|owner| owner.place(ahead, turn.before - owner.active)));
+            let wanted = wanted(app, run.environment.as_deref(), &run.compute_type);
+            return Ok(self.owners.get(&run.user).map(|owner| owner.place(ahead, turn.before - owner.active, wanted)));
         }
         if self.is_new() {
             return Ok(None);
         }
         // It was accepted after the reading, here or elsewhere.
         let later = self.later.lock().unwrap_or_else(PoisonError::into_inner).get(&execution).copied();
-        if let Some((start_date, Standing { slots, active, waiting })) = later {
-            return Ok(Some(self.would_be(execution, Some(start_date), Owner { active, slots }, waiting)));
+        if let Some(Later { start_date, standing: Standing { slots, active, waiting }, wanted }) = later {
+            let owner = Owner { active, slots };
+            return Ok(Some(self.would_be(execution, Some(start_date), owner, waiting, wanted)));
         }
-        let Some((user, start_date, own)) = store::jobs::standing(&app.db, execution).await? else { return Ok(None) };
-        let owners = owners(app, &[user]).await?;
-        Ok(owners.get(&user).map(|owner| self.would_be(execution, start_date, *owner, own)))
+        let Some(run) = store::jobs::standing(&app.db, execution).await? else { return Ok(None) };
+        let wanted = wanted(app, run.environment.as_deref(), &run.compute_type);
+        let owners = owners(app, &[run.user]).await?;
+        Ok(owners.get(&run.user).map(|owner| self.would_be(execution, run.start_date, *owner, run.own, wanted)))
     }
 
     /// The place among those of the reading of a run that is not one of them.
-    fn would_be(&self, execution: Id, start_date: Option<Time>, owner: Owner, own: i64) -> Place {
+    fn would_be(
+        &self,
+        execution: Id,
+        start_date: Option<Time>,
+        owner: Owner,
+        own: i64,
+        wanted: Option<EngineSetting>,
+    ) -> Place {
         let turn = Turn::of(execution, start_date, owner.active + own, owner.slots);
-        owner.place(self.turns.partition_point(|(before, _)| *before < turn), own)
+        owner.place(self.turns.partition_point(|(before, _)| *before < turn), own, wanted)
     }
 
-    /// The next run that is due, whose owner has a free slot and that fits; it is not given out again from this reading.
-    /// What it reserves is at most all of the machine.
-    pub fn next(&self, free: Free, now: Time) -> Option<Waiting> {
+    /// Whether a worker was there for what wants this engine.
+    pub fn has_worker(&self, wanted: Option<EngineSetting>) -> bool {
+        self.places_at_work.iter().any(|scope| wanted.is_none_or(|kind| kind.has_place(scope)))
+    }
+
+    /// The next run that is due, that this engine takes, whose owner has a free slot and that fits; it is not given out again
+    /// from this reading. What it reserves is at most all of the machine.
+    pub fn next(&self, engines: &Engines, kind: EngineSetting, free: Free, now: Time) -> Option<Waiting> {
         let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = |run: &Waiting, given: &Given| run.run_at <= now && !given.jobs.contains(&run.job);
         if let Some(run) = self.cancelled.iter().find(|run| is_due(run, &given)) {
@@ -196,6 +223,7 @@ impl Order {
         if free.is_nothing() {
             return None;
         }
+        let suits = |run: &Waiting| engines.takes(kind, engines.wanted(run.environment.as_deref(), &run.compute_type));
         let fits = |run: &Waiting| {
             run.cpu_reservation.min(free.all_cpu_nanos) <= free.cpu_nanos
                 && run.memory_reservation.min(free.all_memory_bytes) <= free.memory_bytes
@@ -206,7 +234,7 @@ impl Order {
             owner.is_some_and(|owner| owner.slots.is_none_or(|slots| owner.active + given < slots))
         };
         let run = self.turns.iter().map(|(_, run)| run);
-        let run = run.filter(|run| fits(run)).find(|run| is_due(run, &given) && has_slot(run, &given))?;
+        let run = run.filter(|run| fits(run) && suits(run)).find(|run| is_due(run, &given) && has_slot(run, &given))?;
         given.jobs.insert(run.job);
         *given.users.entry(run.user).or_default() += 1;
         Some(Waiting {
@@ -217,14 +245,18 @@ impl Order {
     }
 }
 
+fn wanted(app: &App, environment: Option<&str>, compute_type: &str) -> Option<EngineSetting> {
+    app.config.engines.wanted(environment, compute_type)
+}
+
 async fn owners(app: &App, users: &[Id]) -> sqlx::Result<HashMap<Id, Owner>> {
     let rows = store::users::slots_of(&app.db, users, app.config.max_runs_per_user).await?;
     Ok(rows.into_iter().map(|(id, active, slots)| (id, Owner { active, slots })).collect())
 }
 
 impl Owner {
-    fn place(self, ahead: usize, own: i64) -> Place {
-        Place { ahead, own, active: self.active, slots: self.slots }
+    fn place(self, ahead: usize, own: i64, wanted: Option<EngineSetting>) -> Place {
+        Place { ahead, own, active: self.active, slots: self.slots, wanted }
     }
 }
 

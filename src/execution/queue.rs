@@ -41,7 +41,7 @@ pub async fn explain(
     };
     for (id, since) in waiting {
         if let Some(place) = order.place(app, *id).await? {
-            explained.insert(*id, of(&place, *since, order.has_worker, held));
+            explained.insert(*id, of(&place, *since, order.has_worker(place.wanted), held));
         }
     }
     Ok(explained)
@@ -57,7 +57,8 @@ fn of(
     let (reason, message) = match (held, place.slots) {
         (Some(sentence), _) => ("maintenance", sentence.to_owned()),
         (None, _) if !has_worker => {
-            ("engine_unreachable", "No worker is there at present; the run starts when one is back.".to_owned())
+            let with = place.wanted.map_or_else(String::new, |kind| format!(" with the engine {}", kind.name()));
+            ("engine_unreachable", format!("No worker{with} is there at present; the run starts when one is back."))
         }
         (None, Some(limit)) if active + own >= limit => {
             let before = if active < limit { format!(" and {own} wait before this one") } else { String::new() };

@@ -5,7 +5,9 @@ use sqlx::types::Json as SqlJson;
 
 use super::{
     idempotency::{self, Key},
-    inherited, parameters,
+    inherited,
+    order::Later,
+    parameters,
     report::By,
     status::Status,
 };
@@ -51,7 +53,7 @@ pub struct Submitted {
 
 /// Accepts a run of a script that the caller may see.
 pub async fn submit(app: &App, user: &User, script: &Script, params: &Json, wishes: &Wishes) -> Result<Submitted> {
-    if matches!(script.compute_type.as_str(), "batch" | "openeo") {
+    if matches!(script.compute_type.as_str(), "batch" | "openeo") && !app.config.engines.serves(&script.compute_type) {
         let kind = &script.compute_type;
         return Err(Error::invalid(format!(
             "Script {} needs the engine {kind}, which this server does not have.",
@@ -121,7 +123,8 @@ pub async fn submit(app: &App, user: &User, script: &Script, params: &Json, wish
     store::jobs::insert(&mut tx, &job, now).await?;
     tx.notify();
     tx.commit().await?;
-    app.board.accepted(id, now, standing).await;
+    let wanted = app.config.engines.wanted(script.environment.as_deref(), &script.compute_type);
+    app.board.accepted(id, Later { start_date: now, standing, wanted }).await;
     app.wake();
     tracing::info!(execution.id = %id, script.slug = script.slug, user.id = %user.id, "execution {id} is accepted");
     let execution = Execution {

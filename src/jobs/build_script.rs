@@ -77,7 +77,15 @@ pub async fn drive(worker: &Worker, job: &Job, lease: Lease) -> anyhow::Result<(
     };
     let requirements = tokio::fs::read_to_string(script.join("requirements.txt")).await.unwrap_or_default();
     let memory: Memory = serde_json::from_str(job.payload.0.get()).unwrap_or_default();
-    let build = Build { version: version.id, author, script, requirements, sources: memory.sources };
+    let build = Build {
+        version: version.id,
+        digest: version.digest.clone(),
+        configuration: build::stored(&version.config)?,
+        author,
+        script,
+        requirements,
+        sources: memory.sources,
+    };
     Builder { worker, job, lease, version, build, memory }.run().await
 }
 
@@ -136,7 +144,7 @@ impl Builder<'_> {
             return Ok(false);
         }
         store::scripts::lock(&mut tx, self.version.script_id).await?;
-        if !store::script_versions::set_status(&mut tx, self.version.id, "BUILDING", None, None, now).await? {
+        if !store::script_versions::set_status(&mut tx, self.version.id, "BUILDING", None, now).await? {
             store::jobs::finish(&mut tx, self.job, None, now).await?;
             tx.commit().await?;
             return Ok(false);
@@ -251,8 +259,8 @@ impl Builder<'_> {
     }
 
     async fn succeed(&mut self) -> anyhow::Result<()> {
-        let environment = match self.worker.engine.seal(&self.build).await {
-            Ok(environment) => environment,
+        let made = match self.worker.engine.seal(&self.build).await {
+            Ok(made) => made,
             Err(error) => {
                 tracing::error!(script.id = %self.version.script_id, error = format!("{error:#}"), "an environment could not be kept");
                 return fail(
@@ -271,8 +279,10 @@ impl Builder<'_> {
             return Ok(());
         }
         store::scripts::lock(&mut tx, self.version.script_id).await?;
-        store::script_versions::set_status(&mut tx, self.version.id, "SUCCESS", environment.as_deref(), None, now)
-            .await?;
+        if let Some(made) = made {
+            store::script_versions::set_made(&mut tx, self.version.id, self.worker.engine.makes(), &made).await?;
+        }
+        store::script_versions::set_status(&mut tx, self.version.id, "SUCCESS", None, now).await?;
         store::script_versions::supersede(&mut tx, self.version.script_id, self.version.number).await?;
         conclude(&mut tx, self.job, &self.version, "SUCCESS", None, now).await?;
         tx.commit().await?;
@@ -291,7 +301,7 @@ async fn fail(worker: &Worker, job: &Job, version: &Version, error: &str) -> any
         return Ok(());
     }
     store::scripts::lock(&mut tx, version.script_id).await?;
-    store::script_versions::set_status(&mut tx, version.id, "FAIL", None, Some(error), now).await?;
+    store::script_versions::set_status(&mut tx, version.id, "FAIL", Some(error), now).await?;
     conclude(&mut tx, job, version, "FAIL", Some(error), now).await?;
     tx.commit().await?;
     app.wake();

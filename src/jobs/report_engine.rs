@@ -14,11 +14,12 @@ const SMALLEST: i64 = 100_000_000;
 /// Writes what is there now. `up` is false when the worker goes: its units go on, and nothing new is taken.
 pub async fn report(worker: &Worker, since: Time, up: bool) -> anyhow::Result<()> {
     let (begun, now) = (Instant::now(), worker.app.clock.now());
-    let node = node(worker, since, up, now);
+    let nodes = worker.engine.nodes().await?;
+    let swarm_active = nodes.is_some();
     let snapshot = Snapshot {
-        swarm_active: false,
-        error: Some("No Docker Swarm: runs are held by the process engine of each node.".into()),
-        nodes: vec![node],
+        swarm_active,
+        error: (!swarm_active).then(|| "No Docker Swarm: runs are held by the engine of each node.".into()),
+        nodes: nodes.unwrap_or_else(|| vec![node(worker, since, up, now)]),
         collection_time_seconds: begun.elapsed().as_secs_f64(),
     };
     let snapshot = sqlx::types::Json(serde_json::value::to_raw_value(&snapshot)?);

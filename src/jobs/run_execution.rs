@@ -15,22 +15,19 @@ use super::{
 };
 use crate::{
     build,
-    engine::{End, Entry, Exit, Limits, News, Unit, Word, grouped},
+    engine::{End, Entry, Exit, Hindrance, Limits, News, Unit, grouped},
     execution::{
         dispatch::{self, actor},
         failure::{Class, Failure},
-        log,
+        journal,
         report::{self, By, Report},
         results,
         secrets::{self, Mask},
         status::Status,
     },
     json::mend,
-    store::{self, Time, Tx, jobs::Job, logs::Line, runs::ExecutionRun, script_secrets::Sealed},
+    store::{self, Id, Time, Tx, jobs::Job, logs::Line, runs::ExecutionRun, script_secrets::Sealed},
 };
-
-/// Characters of one log line.
-const LINE_CHARS: usize = 10_000;
 
 /// What must be remembered of a run between two workers, in the job's payload.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -50,6 +47,7 @@ struct Follower<'a> {
     job: &'a Job,
     lease: Lease,
     run: ExecutionRun,
+    script: Option<Id>,
     limits: Limits,
     /// How often a run that was lost is started anew, by the script's own word.
     retries: i32,
@@ -58,6 +56,8 @@ struct Follower<'a> {
     last_line: Option<Time>,
     /// Since when this worker drives it; like the unit's own clock it stands still while the machine sleeps.
     followed: Instant,
+    /// Since when its end is reported, while it lives.
+    reported: Option<Instant>,
     /// Since when its unit is asked to end.
     stopping: Option<Instant>,
     /// What the unit has printed, as far as it is kept.
@@ -69,8 +69,14 @@ struct Follower<'a> {
 /// How long a unit may take to end once it was asked to, or after its time: then its execution ends without it.
 const STOP_PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a unit may still live whose end was reported.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
 /// Seconds that a unit gets beyond its own limit of time before it is ended from outside.
 const BEYOND_S: u64 = 60;
+
+/// The cause of an end of which nothing was heard.
+const LOST: &str = "lost";
 
 /// How soon after a heartbeat a wake-up may cause the next one.
 const WOKEN: Duration = Duration::from_secs(1);
@@ -168,10 +174,12 @@ impl<'a> Follower<'a> {
             job,
             lease,
             run,
+            script,
             limits,
             retries,
             memory,
             last_line: None,
+            reported: None,
             stopping: None,
             followed: Instant::now(),
             output: Kept::nothing(),
@@ -217,6 +225,7 @@ impl<'a> Follower<'a> {
                 Err(error) => {
                     let sentence = match error.downcast_ref::<secrets::Unreadable>() {
                         Some(unreadable) => unreadable.to_string(),
+                        None if error.is::<Hindrance>() => error.to_string(),
                         None if error.is::<build::Gone>() => "The files of the script are not there any more.".into(),
                         None if error.is::<object_store::Error>() => {
                             "The files of the script cannot be fetched.".into()
@@ -230,9 +239,34 @@ impl<'a> Follower<'a> {
         if self.lease.has_passed() {
             return Ok(Next::Nothing);
         }
-        match self.worker.engine.start(&run).await {
-            Ok(()) => Ok(Next::Follow),
-            Err(error) => self.give_up(error, "The run could not be started on this machine.").await,
+        let engine = &self.worker.engine;
+        match self.beating(engine.start(&run)).await {
+            Ok(Some(())) => Ok(Next::Follow),
+            Ok(None) => Ok(Next::Nothing),
+            Err(error) => {
+                let sentence = match error.downcast_ref::<Hindrance>() {
+                    Some(hindrance) => hindrance.to_string(),
+                    None => "The run could not be started on this machine.".into(),
+                };
+                self.give_up(error, &sentence).await
+            }
+        }
+    }
+
+    /// Waits for something that may take longer than the lease, and renews it meanwhile. `None` if the job was lost.
+    async fn beating<T>(&mut self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<Option<T>> {
+        let mut work = std::pin::pin!(work);
+        let mut beat = tokio::time::interval(Duration::from_secs(self.worker.app.config.heartbeat_s));
+        loop {
+            tokio::select! {
+                done = &mut work => return done.map(Some),
+                _ = beat.tick() => match heartbeat(self.worker, self.job, &mut self.lease).await {
+                    Ok(Some(_)) => {}
+                    Ok(None) => return Ok(None),
+                    Err(error) if self.lease.has_passed() => return Err(error),
+                    Err(error) => tracing::warn!(error = format!("{error:#}"), "no heartbeat"),
+                }
+            }
         }
     }
 
@@ -248,7 +282,7 @@ impl<'a> Follower<'a> {
 
     /// A lost run ends, unless its script says that it may be repeated: then a new attempt begins, with a new credential.
     async fn again(&mut self) -> anyhow::Result<Next> {
-        if self.run.attempt > self.retries {
+        if self.run.attempt > self.retries || !self.suits().await? {
             return self.finish_failed(Failure::lost()).await;
         }
         let app = &self.worker.app;
@@ -272,6 +306,15 @@ impl<'a> Follower<'a> {
         self.run.attempt = attempt;
         self.run.journal_offset = 0;
         Ok(Next::Start { attempt, credential })
+    }
+
+    /// Whether the script may run on this worker's engine; who judges a lost place may be another one's.
+    async fn suits(&self) -> anyhow::Result<bool> {
+        let app = &self.worker.app;
+        let Some(script) = self.script else { return Ok(false) };
+        let Some(script) = store::scripts::get(&app.db, script).await? else { return Ok(false) };
+        let wanted = app.config.engines.wanted(script.environment.as_deref(), &script.compute_type);
+        Ok(app.config.engines.takes(self.worker.kind, wanted))
     }
 
     async fn follow(&mut self) -> anyhow::Result<Next> {
@@ -320,7 +363,14 @@ impl<'a> Follower<'a> {
             Err(error) => return Err(error),
         };
         let Some(status) = answer else { return Ok(false) };
-        let over = status.is_none_or(|status| status == Status::Cancelling || status.is_terminal());
+        let over = match status {
+            // It said so itself and is about to end.
+            Some(Status::Finished | Status::Failed) => {
+                self.reported.get_or_insert_with(Instant::now).elapsed() >= LAST_WORDS
+            }
+            Some(status) => status == Status::Cancelling || status.is_terminal(),
+            None => true,
+        };
         if (over || self.is_late()) && self.stopping.is_none() {
             self.worker.engine.stop(self.unit()).await?;
             self.stopping = Some(Instant::now());
@@ -416,8 +466,20 @@ impl<'a> Follower<'a> {
         tx.commit().await?;
         if next.is_some() {
             app.wake();
+            self.tidy().await;
         }
         Ok(next)
+    }
+
+    /// Removes what an ended unit has left where nobody looks at it: what it printed is kept. If that fails, it is done with
+    /// other remains every minute.
+    async fn tidy(&self) {
+        if self.worker.engine.keeps_ended() {
+            return;
+        }
+        if let Err(error) = self.worker.engine.forget(self.unit()).await {
+            tracing::warn!(execution.id = %self.job.subject_id, error = format!("{error:#}"), "an ended unit could not be removed");
+        }
     }
 
     async fn remember(&self, tx: &mut Tx) -> anyhow::Result<()> {
@@ -425,51 +487,16 @@ impl<'a> Follower<'a> {
         Ok(store::jobs::set_payload(tx, self.job, &payload).await?)
     }
 
-    /// Log lines, progress, the beginning: in the transaction that moves the journal's offset, so that each is stored once.
+    /// What it said, in the transaction that moves the journal's offset.
     async fn store(&mut self, tx: &mut Tx, entries: Vec<Entry>, offset: u64, now: Time) -> anyhow::Result<()> {
-        let id = self.job.subject_id;
-        // A run may speak by `POST …/log` too, which counts in the same place.
-        if let Some(run) = store::runs::find_within(tx, id).await? {
-            self.run.log_bytes = run.log_bytes;
+        let by = self.by("reported");
+        let said = journal::Said { entries, offset: i64::try_from(offset)?, by };
+        let failed = journal::keep(tx, &self.worker.app, &mut self.run, said, &mut self.last_line, now).await?;
+        if failed.is_some() {
+            self.memory.failed = failed;
+            self.remember(tx).await?;
         }
-        let mut lines = Vec::new();
-        let mut progress = None;
-        let mut running = false;
-        for entry in entries {
-            match entry.word {
-                Word::Log { level, text } => self.keep_line(&mut lines, &level, text, entry.at, now),
-                Word::Progress(value) => progress = progress_of(value).or(progress),
-                Word::Phase(phase) => running |= phase == "running",
-                Word::Failed { class, message } => {
-                    self.memory.failed = Some((class, message.chars().take(LINE_CHARS).collect()));
-                    self.remember(tx).await?;
-                }
-            }
-        }
-        store::logs::insert(tx, id, &lines).await?;
-        if running || progress.is_some() {
-            let report = Report { status: running.then_some(Status::Running), progress, ..Report::default() };
-            report::apply(tx, &self.worker.app, id, &report, &self.by("reported"), now).await?;
-        }
-        self.run.journal_offset = i64::try_from(offset)?;
-        store::runs::advance_journal(tx, id, self.run.journal_offset, self.run.log_bytes).await?;
         Ok(())
-    }
-
-    /// Adds a line within the limits of the run.
-    fn keep_line(&mut self, lines: &mut Vec<Line>, level: &str, text: String, at: f64, now: Time) {
-        let text = if text.chars().nth(LINE_CHARS).is_some() { text.chars().take(LINE_CHARS).collect() } else { text };
-        let line = Line { level: level_of(level), text, at: self.date(at, now) };
-        lines.extend(log::keep(&mut self.run.log_bytes, self.worker.app.config.log_max_bytes, line));
-    }
-
-    /// The unit's own time of a line, within what can be true: not in the future, and never before the line that precedes it.
-    fn date(&mut self, at: f64, now: Time) -> Time {
-        let claimed = self.worker.app.clock.of_machine(at);
-        let earliest = self.last_line.or(self.run.started_at).unwrap_or(now).min(now);
-        let date = claimed.clamp(earliest, now);
-        self.last_line = Some(date);
-        date
     }
 
     /// What the end of a unit means for its execution.
@@ -505,7 +532,7 @@ impl<'a> Follower<'a> {
     }
 
     async fn finish_failed(&mut self, failure: Failure) -> anyhow::Result<Next> {
-        self.finish(failed(failure), "lost").await
+        self.finish(failed(failure), LOST).await
     }
 
     async fn finish(&mut self, report: Report, cause: &'static str) -> anyhow::Result<Next> {
@@ -520,29 +547,18 @@ impl<'a> Follower<'a> {
             store::execution_output::put(&mut tx, self.job.subject_id, &text, now).await?;
         }
         report::apply(&mut tx, &self.worker.app, self.job.subject_id, &report, &self.by(cause), now).await?;
+        if cause == LOST {
+            // It may be at work where nobody sees it: what it still says must not be taken for more than it is.
+            store::credentials::revoke(&mut tx, self.job.subject_id, now).await?;
+        }
         store::jobs::finish(&mut tx, self.job, None, now).await?;
         tx.commit().await?;
         app.wake();
+        self.tidy().await;
         Ok(Next::Nothing)
     }
 }
 
 fn failed(failure: Failure) -> Report {
     Report { status: Some(Status::Failed), failure: Some(failure), ..Report::default() }
-}
-
-/// 0 to 100; what is no number is no progress.
-fn progress_of(value: f64) -> Option<i32> {
-    #[expect(clippy::cast_possible_truncation, reason = "clamped to 0..100")]
-    (!value.is_nan()).then(|| value.clamp(0.0, 100.0).round() as i32)
-}
-
-/// A known level as it is, anything else as INFO.
-pub fn level_of(level: &str) -> String {
-    let upper = level.to_uppercase();
-    if matches!(upper.as_str(), "DEBUG" | "INFO" | "WARNING" | "WARN" | "ERROR" | "CRITICAL") {
-        level.to_owned()
-    } else {
-        "INFO".to_owned()
-    }
 }

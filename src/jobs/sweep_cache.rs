@@ -19,7 +19,11 @@ const FRESH: Duration = Duration::from_secs(3_600);
 
 /// Bytes of each folder, which never change once it is complete.
 #[derive(Default)]
-pub struct Sizes(Mutex<HashMap<PathBuf, u64>>);
+pub struct Sizes {
+    known: Mutex<HashMap<PathBuf, u64>>,
+    /// One worker of this machine at a time sweeps.
+    turn: tokio::sync::Mutex<()>,
+}
 
 struct Cached {
     path: PathBuf,
@@ -30,6 +34,7 @@ struct Cached {
 
 /// Brings the cache below its limit, if something can go.
 pub async fn sweep(worker: &Worker) -> anyhow::Result<()> {
+    let Ok(_turn) = worker.sizes.turn.try_lock() else { return Ok(()) };
     let (data, sizes) = (worker.data.path.clone(), worker.sizes.clone());
     let mut cached = tokio::task::spawn_blocking(move || look(&data, &sizes)).await??;
     let limit = worker.app.config.cache_max_bytes;
@@ -65,14 +70,15 @@ pub async fn sweep(worker: &Worker) -> anyhow::Result<()> {
 fn look(data: &Path, sizes: &Sizes) -> anyhow::Result<Vec<Cached>> {
     let mut cached = Vec::new();
     for kind in ["envs", "versions"] {
-        for entry in std::fs::read_dir(data.join(kind))? {
+        // Not every engine has both.
+        for entry in std::fs::read_dir(data.join(kind)).into_iter().flatten() {
             let entry = entry?;
             let (path, Ok(name)) = (entry.path(), entry.file_name().into_string()) else { continue };
             let Ok(meta) = entry.metadata() else { continue };
             if name.starts_with('.') || !meta.is_dir() {
                 continue;
             }
-            let mut known = sizes.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = sizes.known.lock().unwrap_or_else(PoisonError::into_inner);
             let bytes = *known.entry(path.clone()).or_insert_with(|| bytes_under(&path));
             cached.push(Cached { path, name, bytes, used_at: meta.modified()? });
         }

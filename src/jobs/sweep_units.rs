@@ -24,7 +24,8 @@ pub async fn sweep(worker: &Worker) -> anyhow::Result<()> {
         }
     }
     let db = &worker.app.db;
-    let kept_since = before(worker.app.clock.now(), worker.app.config.keep_runs_s);
+    let keep_s = if worker.engine.keeps_ended() { worker.app.config.keep_runs_s } else { 0 };
+    let kept_since = before(worker.app.clock.now(), keep_s);
     for id in store::sweep::ended(db, &executions, kept_since).await? {
         worker.engine.forget(Unit::Execution(id)).await?;
     }

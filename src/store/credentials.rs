@@ -41,6 +41,16 @@ pub async fn living(db: &Db, execution: Id, now: Time) -> sqlx::Result<Option<Cr
     .await)
 }
 
+/// Ends the credential of a run at once.
+pub async fn revoke(tx: &mut Tx, execution: Id, now: Time) -> sqlx::Result<()> {
+    within!(tx, |on| sqlx::query("UPDATE execution_credential SET expires_at = $2 WHERE execution_id = $1")
+        .bind(execution)
+        .bind(now)
+        .execute(on)
+        .await
+        .map(drop))
+}
+
 /// Lets the credential end with its run; late words are heard until then.
 pub async fn expire(tx: &mut Tx, execution: Id, at: Time) -> sqlx::Result<()> {
     within!(tx, |on| sqlx::query(

@@ -47,6 +47,29 @@ pub struct Waiting {
     pub cpu_reservation: i64,
     /// Bytes that its script reserves.
     pub memory_reservation: i64,
+    /// By these its script chooses an engine.
+    pub environment: Option<String>,
+    pub compute_type: String,
+}
+
+/// Where a run that was accepted a moment ago stands.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Standing {
+    pub user: Id,
+    pub start_date: Option<Time>,
+    /// How many of its owner's wait before it.
+    pub own: i64,
+    pub environment: Option<String>,
+    pub compute_type: String,
+}
+
+/// A build that waits for a worker, or whose worker is gone.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct WaitingBuild {
+    pub job: Id,
+    /// By these its script chooses an engine; `None` if the script is gone.
+    pub environment: Option<String>,
+    pub compute_type: Option<String>,
 }
 
 /// What a worker has left to give.
@@ -68,8 +91,19 @@ impl Free {
     }
 }
 
-/// A place is lost if no worker of it was seen after `$lost`.
-const LOST: &str = "NOT EXISTS (SELECT 1 FROM worker w WHERE CAST(w.scopes AS TEXT) LIKE '%\"' || job.scope || '\"%' AND w.seen_at >= $5)";
+/// Whether a worker of the place `$2` may go on with a job; any may if no worker of the job's place was seen after `$3`.
+const MINE: &str = "(job.scope IS NULL OR job.scope = $2 OR NOT EXISTS (SELECT 1 FROM worker w
+    WHERE CAST(w.scopes AS TEXT) LIKE '%\"' || job.scope || '\"%' AND w.seen_at >= $3))";
+
+/// What becomes of a job that is claimed at `$1`.
+const CLAIMED: &str =
+    "state = 'running', lease_token = $4, lease_until = $5, worker_id = $6, scope = $2, attempts = attempts + 1";
+
+/// Whether a job waits for a worker, or has lost its own, at `$1`.
+const DUE: &str = "((job.state = 'waiting' AND job.run_at <= $1) OR (job.state = 'running' AND job.lease_until <= $1))";
+
+/// What a claim returns.
+const JOB: &str = "id, kind, subject_id, payload, lease_token";
 
 pub async fn insert(tx: &mut Tx, new: &NewJob<'_>, now: Time) -> sqlx::Result<()> {
     within!(tx, |on| sqlx::query(
@@ -107,26 +141,54 @@ pub async fn insert_again(tx: &mut Tx, execution: Id, scope: Option<&str>, now: 
     })
 }
 
-/// Claims the next job of a kind: one that waits, or one whose worker has let its lease pass. A job that has a place is
-/// only for workers of that place, unless the place is lost; then it moves here.
-pub async fn claim(db: &Db, kind: &str, also_waiting: bool, claim: &Claim<'_>) -> sqlx::Result<Option<Job>> {
-    let waiting = if also_waiting { "(state = 'waiting' AND run_at <= $4) OR" } else { "" };
+/// Claims the next run whose worker has let its lease pass. One that has a place is only for workers of that place, unless the
+/// place is lost; then it moves here.
+pub async fn claim_run(db: &Db, claim: &Claim<'_>) -> sqlx::Result<Option<Job>> {
     let text = sqlx::AssertSqlSafe(format!(
-        "UPDATE job SET state = 'running', lease_token = $6, lease_until = $7, worker_id = $2, scope = $3,
-             attempts = attempts + 1
-         WHERE id = (SELECT id FROM job WHERE kind = $1 AND ({waiting} (state = 'running' AND lease_until <= $4))
-             AND (scope IS NULL OR scope = $3 OR {LOST}) ORDER BY priority DESC, run_at LIMIT 1 {})
-         RETURNING id, kind, subject_id, payload, lease_token",
+        "UPDATE job SET {CLAIMED}
+         WHERE id = (SELECT id FROM job WHERE kind = 'run_execution' AND state = 'running' AND lease_until <= $1 AND {MINE}
+             ORDER BY priority DESC, run_at LIMIT 1 {}) RETURNING {JOB}",
         db.skip_locked()
     ));
     writing!(db, |on| sqlx::query_as(text)
-        .bind(kind)
-        .bind(claim.worker)
-        .bind(claim.scope)
         .bind(claim.now)
+        .bind(claim.scope)
         .bind(claim.lost_before)
         .bind(Id::random())
         .bind(claim.lease_until)
+        .bind(claim.worker)
+        .fetch_optional(on)
+        .await)
+}
+
+/// Builds that wait, or whose worker has let its lease pass, in the order in which they are due. One that has a place is only for
+/// workers of that place, unless the place is lost.
+pub async fn builds(db: &Db, claim: &Claim<'_>) -> sqlx::Result<Vec<WaitingBuild>> {
+    let text = sqlx::AssertSqlSafe(format!(
+        "SELECT job.id AS job, s.environment, s.compute_type
+         FROM job LEFT JOIN script_version v ON v.id = job.subject_id LEFT JOIN script s ON s.id = v.script_id
+         WHERE job.kind = 'build_script' AND {DUE} AND {MINE} ORDER BY job.priority DESC, job.run_at LIMIT 1000"
+    ));
+    reading!(db, |on| sqlx::query_as(text)
+        .bind(claim.now)
+        .bind(claim.scope)
+        .bind(claim.lost_before)
+        .fetch_all(on)
+        .await)
+}
+
+/// Claims one of them, if nobody was first.
+pub async fn claim_build(db: &Db, job: Id, claim: &Claim<'_>) -> sqlx::Result<Option<Job>> {
+    let text =
+        sqlx::AssertSqlSafe(format!("UPDATE job SET {CLAIMED} WHERE id = $7 AND {DUE} AND {MINE} RETURNING {JOB}"));
+    writing!(db, |on| sqlx::query_as(text)
+        .bind(claim.now)
+        .bind(claim.scope)
+        .bind(claim.lost_before)
+        .bind(Id::random())
+        .bind(claim.lease_until)
+        .bind(claim.worker)
+        .bind(job)
         .fetch_optional(on)
         .await)
 }
@@ -161,7 +223,8 @@ pub async fn waiting(db: &Db) -> sqlx::Result<Vec<Waiting>> {
     reading!(db, |on| {
         sqlx::query_as(
         r#"SELECT j.id AS job, e.id AS execution, e.user_id AS "user", e.status, e.start_date, j.run_at,
-               COALESCE(s.cpu_reservation, 0) AS cpu_reservation, COALESCE(s.memory_reservation, 0) AS memory_reservation
+               COALESCE(s.cpu_reservation, 0) AS cpu_reservation, COALESCE(s.memory_reservation, 0) AS memory_reservation,
+               s.environment, s.compute_type
            FROM job j JOIN execution e ON e.id = j.subject_id JOIN script s ON s.id = e.script_id
            WHERE j.kind = 'run_execution' AND j.state = 'waiting' AND e.user_id IS NOT NULL"#
     )
@@ -170,16 +233,16 @@ pub async fn waiting(db: &Db) -> sqlx::Result<Vec<Waiting>> {
     })
 }
 
-/// Of a run that waits: its owner, when it was accepted, and how many of its owner's wait before it.
-pub async fn standing(db: &Db, execution: Id) -> sqlx::Result<Option<(Id, Option<Time>, i64)>> {
+/// Of a run that waits: where it stands.
+pub async fn standing(db: &Db, execution: Id) -> sqlx::Result<Option<Standing>> {
     reading!(db, |on| sqlx::query_as(
-        "SELECT e.user_id, e.start_date,
+        r#"SELECT e.user_id AS "user", e.start_date, s.environment, s.compute_type,
              (SELECT count(*) FROM execution o JOIN execution_run r ON r.execution_id = o.id WHERE o.user_id = e.user_id
                  AND o.status IN ('PENDING', 'READY', 'SUBMITTED', 'RUNNING', 'CANCELLING') AND o.status = 'PENDING'
-                 AND (o.start_date < e.start_date OR (o.start_date = e.start_date AND o.id < e.id)))
-         FROM job j JOIN execution e ON e.id = j.subject_id
+                 AND (o.start_date < e.start_date OR (o.start_date = e.start_date AND o.id < e.id))) AS own
+         FROM job j JOIN execution e ON e.id = j.subject_id JOIN script s ON s.id = e.script_id
          WHERE j.subject_id = $1 AND j.kind = 'run_execution' AND j.state = 'waiting' AND e.status = 'PENDING'
-             AND e.user_id IS NOT NULL"
+             AND e.user_id IS NOT NULL"#
     )
     .bind(execution)
     .fetch_optional(on)

@@ -1,7 +1,7 @@
 //! Table `script_version`: each upload of a script, unchangeable once built; one of the built ones is the current one.
 
 use super::{Db, Id, Json, Time, Tx};
-use crate::{reading, within, writing};
+use crate::{engine::Made, reading, within};
 
 /// A row of `script_version`, without its schema.
 #[derive(Debug, Clone, sqlx::FromRow)]
@@ -14,12 +14,24 @@ pub struct Version {
     pub archive_key: String,
     /// Key of the environment that the requirements became; `None` if no package is needed or it is not built yet.
     pub requirements_digest: Option<String>,
+    /// The image that it became, by digest; `None` if no engine of containers has built it yet.
+    pub image: Option<String>,
     /// The configuration as uploaded, with defaults filled in (`build::Configuration`).
     pub config: Json,
     /// PENDING, BUILDING, SUCCESS or FAIL.
     pub status: String,
     /// Whether it ships a schema of its parameters.
     pub has_schema: bool,
+}
+
+impl Version {
+    /// What a build for engines of this kind has made of it.
+    pub fn made(&self, kind: Made) -> Option<&str> {
+        match kind {
+            Made::Environment => self.requirements_digest.as_deref(),
+            Made::Image => self.image.as_deref(),
+        }
+    }
 }
 
 /// A version as lists show it.
@@ -42,9 +54,8 @@ pub struct Listed {
 const CURRENT: &str = "(SELECT c.id FROM script_version c WHERE c.script_id = $1 AND c.status = 'SUCCESS'
     ORDER BY (c.activated_at IS NULL), c.number DESC LIMIT 1)";
 
-const COLUMNS: &str =
-    "SELECT id, script_id, number, digest, archive_key, requirements_digest, config, status, params_schema IS NOT NULL AS has_schema
-     FROM script_version";
+const COLUMNS: &str = "SELECT id, script_id, number, digest, archive_key, requirements_digest, image, config, status,
+        params_schema IS NOT NULL AS has_schema FROM script_version";
 
 /// An upload that is to become a version.
 pub struct NewVersion<'a> {
@@ -180,23 +191,14 @@ pub async fn newest(db: &Db, script: Id) -> sqlx::Result<Option<Version>> {
 }
 
 /// Marks a version; a built one never changes again. False if it was built before, or is gone.
-pub async fn set_status(
-    tx: &mut Tx,
-    id: Id,
-    status: &str,
-    environment: Option<&str>,
-    build_error: Option<&str>,
-    now: Time,
-) -> sqlx::Result<bool> {
+pub async fn set_status(tx: &mut Tx, id: Id, status: &str, build_error: Option<&str>, now: Time) -> sqlx::Result<bool> {
     within!(tx, |on| {
         sqlx::query(
-        "UPDATE script_version SET status = $2, requirements_digest = COALESCE($3, requirements_digest), build_error = $4,
-             built_at = CASE WHEN $2 = 'SUCCESS' THEN $5 ELSE built_at END
+        "UPDATE script_version SET status = $2, build_error = $3, built_at = CASE WHEN $2 = 'SUCCESS' THEN $4 ELSE built_at END
          WHERE id = $1 AND status <> 'SUCCESS'"
     )
     .bind(id)
     .bind(status)
-    .bind(environment)
     .bind(build_error)
     .bind(now)
     .execute(on)
@@ -205,16 +207,14 @@ pub async fn set_status(
     })
 }
 
-/// Keeps the environment of a version that was built elsewhere, and here for the first time.
-pub async fn note_environment(db: &Db, id: Id, environment: &str) -> sqlx::Result<()> {
-    writing!(db, |on| sqlx::query(
-        "UPDATE script_version SET requirements_digest = $2 WHERE id = $1 AND requirements_digest IS NULL"
-    )
-    .bind(id)
-    .bind(environment)
-    .execute(on)
-    .await
-    .map(drop))
+/// Notes what a build has made of a version, also of one that was built for other engines before.
+pub async fn set_made(tx: &mut Tx, id: Id, kind: Made, made: &str) -> sqlx::Result<()> {
+    let column = match kind {
+        Made::Environment => "requirements_digest",
+        Made::Image => "image",
+    };
+    let text = sqlx::AssertSqlSafe(format!("UPDATE script_version SET {column} = $2 WHERE id = $1"));
+    within!(tx, |on| sqlx::query(text).bind(id).bind(made).execute(on).await.map(drop))
 }
 
 /// Whether this version is the newest upload: only then its build speaks for the script.

@@ -1,6 +1,9 @@
 //! Table `worker`: the processes that take jobs, and when each was last seen.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
+use sqlx::types::Json as SqlJson;
 
 use super::{Db, Id, Json, Time, Tx};
 use crate::{reading, within, writing};
@@ -123,13 +126,13 @@ pub async fn drain(tx: &mut Tx, id: Id, draining: bool) -> sqlx::Result<Option<W
     .await)
 }
 
-/// Whether any worker that has not signed off was seen since.
-pub async fn any_since(db: &Db, since: Time) -> sqlx::Result<bool> {
-    let one: Option<Id> =
-        reading!(db, |on| sqlx::query_scalar("SELECT id FROM worker WHERE seen_at >= $1 AND draining = $2 LIMIT 1")
+/// The places of all workers that have not signed off and were seen since.
+pub async fn places_since(db: &Db, since: Time) -> sqlx::Result<BTreeSet<String>> {
+    let scopes: Vec<SqlJson<Vec<String>>> =
+        reading!(db, |on| sqlx::query_scalar("SELECT scopes FROM worker WHERE seen_at >= $1 AND draining = $2")
             .bind(since)
             .bind(false)
-            .fetch_optional(on)
+            .fetch_all(on)
             .await)?;
-    Ok(one.is_some())
+    Ok(scopes.into_iter().flat_map(|scopes| scopes.0).collect())
 }

@@ -6,8 +6,12 @@ use std::{
     process::{Command, Stdio},
 };
 
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use trends_earth::store::{Db, users::Role};
+use trends_earth::{
+    engine::docker::unit::{BUCKET, OBJECTS, PREFIX},
+    store::{Db, users::Role},
+};
 
 use crate::support::{Client, Options, Package, Server, python, skip};
 
@@ -201,4 +205,42 @@ async fn a_container_of_the_existing_server_reports_with_the_environment_account
     let log = admin.log(&id).await;
     assert_eq!(log[1], "  File \"/project/main.py\", line 3, in <module>\n    onload = \"<b>\"  ");
     assert_eq!(log.len(), 4, "{log:?}");
+}
+
+/// The parameters of a run, and its results, as objects of S3: with the real library, told by variables alone.
+#[tokio::test]
+async fn boto3_finds_the_objects_of_its_own_run_and_nothing_else() {
+    let python = match python::python("boto3", "import boto3", &[&["boto3"]]) {
+        Ok(python) => python,
+        Err(why) => return skip("boto3_finds_the_objects_of_its_own_run_and_nothing_else", &why),
+    };
+    // Without a worker nothing is built; a version that counts as built is enough for a run that nobody starts.
+    let server = Server::api_only().await;
+    let admin = server.admin().await;
+    let slug = admin.publish(&Package::echo("Objects")).await["slug"].as_str().unwrap().to_owned();
+    server.execute("UPDATE script_version SET status = 'SUCCESS'").await;
+    server.execute("UPDATE script SET status = 'SUCCESS'").await;
+    let params = json!({"year": 2020, "name": "Sahel é"});
+    let (own, other) = (admin.run(&slug, &params).await, admin.run(&slug, &params).await);
+    server.lend(&own, 1, "a password").await;
+    server.lend(&other, 1, "another password").await;
+    let id = trends_earth::store::Id::parse(&own).unwrap();
+
+    let mut command = Command::new(&python);
+    command.arg(program("objects.py")).args([&own, &other]).current_dir(&server.folder);
+    command.env("NO_PROXY", "127.0.0.1").env_remove("AWS_PROFILE").env_remove("AWS_SESSION_TOKEN");
+    command.env("AWS_ENDPOINT_URL_S3", format!("{}{}", server.base, OBJECTS));
+    command.env("AWS_ACCESS_KEY_ID", &own).env("AWS_DEFAULT_REGION", "us-east-1");
+    command.env("AWS_SECRET_ACCESS_KEY", server.app.tokens.objects_secret(id, 1).expose_secret());
+    command.env("PARAMS_S3_BUCKET", BUCKET).env("PARAMS_S3_PREFIX", PREFIX);
+    let said = run(command, "").await;
+    let mut lines = said.lines();
+    assert_eq!(serde_json::from_str::<Value>(lines.next().unwrap()).unwrap(), params);
+    let refused = ["another's 403", "another bucket 404", "change params 403", "list 404", "wrong secret 403"];
+    assert_eq!(lines.collect::<Vec<_>>(), refused);
+
+    let ended = admin.get(&format!("/api/v1/execution/{own}")).await.data(200);
+    assert_eq!((&ended["status"], &ended["results"]["data"]), (&json!("FINISHED"), &json!([null, 1.5])));
+    let untouched = admin.get(&format!("/api/v1/execution/{other}")).await.data(200);
+    assert_eq!(untouched["status"], "PENDING");
 }

@@ -11,6 +11,7 @@ mod beside;
 mod build;
 mod cli;
 mod clients;
+mod conformance;
 mod contract;
 mod database;
 mod durability;

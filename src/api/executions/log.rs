@@ -13,8 +13,7 @@ use crate::{
     app::App,
     auth::{Reporter, User},
     error::{Error, Result},
-    execution::{log, secrets::Mask},
-    jobs::run_execution::level_of,
+    execution::{journal::level_of, log, secrets::Mask},
     json::Object,
     store::{
         self,

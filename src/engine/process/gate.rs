@@ -1,4 +1,5 @@
-//! The one way out of a unit: a CONNECT proxy on a socket in the unit's folder, served by its keeper.
+//! The one way out of units: a CONNECT proxy on a socket in a unit's folder, served by its keeper, or on a port that
+//! all containers of a network reach (`trends-earth gate`).
 //! A name is resolved here, every address is checked, and the connection is made to the address that was checked.
 
 use std::{
@@ -6,7 +7,6 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     path::Path,
-    rc::Rc,
     time::Duration,
 };
 
@@ -14,18 +14,19 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use futures::{StreamExt, stream::FuturesUnordered};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional},
-    net::{TcpStream, UnixListener, UnixStream, lookup_host},
+    net::{TcpListener, TcpStream, UnixListener, lookup_host},
     time::timeout,
 };
 use url::{Host, Position, Url};
 
-use super::{journal::Journal, spec::Gate as Rules};
+use super::spec::Gate as Rules;
 use crate::net;
 
 /// The socket's name in the gate's folder.
 pub const SOCKET: &str = "egress.sock";
-/// Connections of one unit at one time.
+/// Connections of one unit at one time, and of all containers of a network.
 const CONNECTIONS: usize = 64;
+const ALL_CONNECTIONS: usize = 4_096;
 /// Refusals of one unit that are written down.
 const TOLD: u32 = 50;
 const HEAD_BYTES: usize = 16 * 1024;
@@ -34,11 +35,34 @@ const CONNECT_TIME: Duration = Duration::from_secs(15);
 /// Characters of a host in a sentence; what is longer is no host.
 const HOST_CHARS: usize = 255;
 
-/// The gate of one unit.
+/// One side of a connection.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// Where units knock.
+enum Door {
+    Socket(UnixListener),
+    Port(TcpListener),
+}
+
+impl Door {
+    async fn accept(&self) -> io::Result<Box<dyn Stream>> {
+        Ok(match self {
+            Door::Socket(listener) => Box::new(listener.accept().await?.0),
+            Door::Port(listener) => Box::new(listener.accept().await?.0),
+        })
+    }
+}
+
+/// Takes a sentence about what was refused.
+type Note = Box<dyn Fn(&str) -> io::Result<()>>;
+
+/// The gate of one unit, or of the containers of a network.
 pub struct Gate {
     rules: Rules,
-    listener: UnixListener,
-    journal: Rc<Journal>,
+    door: Door,
+    most: usize,
+    note: Note,
     refusals: Cell<u32>,
     bytes: Cell<u64>,
     connections: Cell<u64>,
@@ -85,10 +109,20 @@ impl Plain {
 
 impl Gate {
     /// Opens the gate. `socket` is relative to the working folder: paths of sockets are limited to 108 bytes.
-    pub fn open(rules: Rules, socket: &Path, journal: Rc<Journal>) -> io::Result<Self> {
+    pub fn open(rules: Rules, socket: &Path, note: Note) -> io::Result<Self> {
         let _ = std::fs::remove_file(socket);
-        let listener = UnixListener::bind(socket)?;
-        Ok(Self { rules, listener, journal, refusals: Cell::new(0), bytes: Cell::new(0), connections: Cell::new(0) })
+        let door = Door::Socket(UnixListener::bind(socket)?);
+        Ok(Self::new(rules, door, CONNECTIONS, note))
+    }
+
+    /// A gate that whoever reaches this port goes through.
+    pub fn on(rules: Rules, listener: TcpListener, note: Note) -> Self {
+        Self::new(rules, Door::Port(listener), ALL_CONNECTIONS, note)
+    }
+
+    fn new(rules: Rules, door: Door, most: usize, note: Note) -> Self {
+        let (refusals, bytes, connections) = Default::default();
+        Self { rules, door, most, note, refusals, bytes, connections }
     }
 
     /// Serves until it is dropped.
@@ -96,8 +130,8 @@ impl Gate {
         let mut served = FuturesUnordered::new();
         loop {
             tokio::select! {
-                accepted = self.listener.accept(), if served.len() < CONNECTIONS => match accepted {
-                    Ok((stream, _)) => {
+                accepted = self.door.accept(), if served.len() < self.most => match accepted {
+                    Ok(stream) => {
                         self.connections.set(self.connections.get() + 1);
                         served.push(self.handle(stream));
                     }
@@ -114,7 +148,7 @@ impl Gate {
         (self.connections.get(), self.bytes.get())
     }
 
-    async fn handle(&self, mut stream: UnixStream) {
+    async fn handle(&self, mut stream: Box<dyn Stream>) {
         let (status, reason) = match self.pass(&mut stream).await {
             Ok(()) => return,
             Err(Refusal::Forbidden { target, why }) => {
@@ -142,17 +176,17 @@ impl Gate {
 
     fn note(&self, sentence: &str) {
         let before = self.refusals.replace(self.refusals.get().saturating_add(1));
-        let told = match before {
-            0..TOLD => self.journal.log("WARNING", sentence),
-            TOLD => self.journal.log("WARNING", "More refusals of the gate are not written down."),
+        let told = match (before, &self.door) {
+            (0..TOLD, _) | (_, Door::Port(_)) => (self.note)(sentence),
+            (TOLD, _) => (self.note)("More refusals of the gate are not written down."),
             _ => Ok(()),
         };
         if let Err(error) = told {
-            eprintln!("the journal cannot be written: {error}");
+            eprintln!("a refusal cannot be written down: {error}");
         }
     }
 
-    async fn pass(&self, stream: &mut UnixStream) -> Result<(), Refusal> {
+    async fn pass(&self, stream: &mut Box<dyn Stream>) -> Result<(), Refusal> {
         let mut request = timeout(HEAD_TIME, self.read_request(stream))
             .await
             .map_err(|_| Refusal::Bad(408, "The request did not come in time."))??;
@@ -161,6 +195,13 @@ impl Gate {
         let proxied = proxied.then_some(credentials.as_str());
         let failed = |error: io::Error| Refusal::Failed(502, format!("The connection was lost: {error}."));
         match &request.plain {
+            Some(plain) if self.is_api(&request) => {
+                outside.write_all(plain.head(None).as_bytes()).await.map_err(failed)?;
+                outside.write_all(&request.early).await.map_err(failed)?;
+                // Whatever follows on this connection goes to the API too, which judges it by its credential.
+                let mut outside = Counted { inner: outside, bytes: &self.bytes };
+                let _ = copy_bidirectional(stream, &mut outside).await;
+            }
             Some(plain) => {
                 outside.write_all(plain.head(proxied).as_bytes()).await.map_err(failed)?;
                 // One way only: a second request on this connection would not be looked at.
@@ -180,7 +221,7 @@ impl Gate {
         Ok(())
     }
 
-    async fn read_request(&self, stream: &mut UnixStream) -> Result<Request, Refusal> {
+    async fn read_request(&self, stream: &mut Box<dyn Stream>) -> Result<Request, Refusal> {
         let lost = Refusal::Bad(400, "The request is not HTTP.");
         let (head, early) = read_head(stream).await.map_err(|_| lost)?;
         let text = String::from_utf8_lossy(&head);
@@ -204,16 +245,17 @@ impl Gate {
         };
         let request =
             Request { host: normal(host)?, port: url.port_or_known_default().unwrap_or(80), plain: None, early };
-        if !named(&self.rules.plain, &request) {
+        let api = self.is_api(&request);
+        if !api && !named(&self.rules.plain, &request) {
             return Err(forbidden(&request, "only HTTPS is allowed"));
         }
-        if !matches!(method, "GET" | "HEAD") {
+        if !api && !matches!(method, "GET" | "HEAD") {
             return Err(Refusal::Bad(405, "Without TLS this proxy knows GET and HEAD only."));
         }
         let mut headers = format!("Host: {}\r\n", &url[Position::BeforeHost..Position::AfterPort]);
         for line in lines.take_while(|line| !line.is_empty()) {
             let name = line.split(':').next().unwrap_or_default().to_ascii_lowercase();
-            if PASSED.contains(&name.as_str()) {
+            if PASSED.contains(&name.as_str()) || (api && !HOP.contains(&name.as_str())) {
                 headers.push_str(line);
                 headers.push_str("\r\n");
             }
@@ -233,7 +275,13 @@ impl Gate {
     /// Whether the operator named this place, for this way to it: an index without TLS is read by requests that are
     /// looked at, and never through a tunnel.
     fn trusts(&self, request: &Request) -> bool {
-        named(if request.plain.is_some() { &self.rules.plain } else { &self.rules.trusted }, request)
+        self.is_api(request)
+            || named(if request.plain.is_some() { &self.rules.plain } else { &self.rules.trusted }, request)
+    }
+
+    /// Whether a request goes to the server of these runs.
+    fn is_api(&self, request: &Request) -> bool {
+        named(self.rules.api.as_slice(), request)
     }
 
     /// Connects to where a request may go; says whether that is the machine's own proxy.
@@ -267,7 +315,7 @@ impl Gate {
             return Err(forbidden(request, "the address is not public"));
         }
         // What is trusted and near, an index of the own network, the machine's proxy would not find.
-        if let Some(upstream) = self.rules.upstream.as_ref().filter(|_| !private) {
+        if let Some(upstream) = self.rules.upstream.as_ref().filter(|_| !private && !self.is_api(request)) {
             let proxy = Url::parse(upstream).ok().and_then(|url| {
                 Some((url.host_str()?.trim_matches(['[', ']']).to_owned(), url.port_or_known_default()?))
             });
@@ -302,6 +350,18 @@ const PASSED: &[&str] = &[
     "if-range",
     "range",
     "user-agent",
+];
+
+/// Headers that concern a proxy, or that are written anew.
+const HOP: &[&str] = &[
+    "host",
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authorization",
+    "proxy-authenticate",
+    "upgrade",
+    "te",
 ];
 
 /// Whether a list of `host:port` names where a request goes.
@@ -409,7 +469,7 @@ fn forbidden(request: &Request, why: &str) -> Refusal {
 }
 
 /// The head of a request, and what was read beyond it.
-async fn read_head(stream: &mut UnixStream) -> io::Result<(Vec<u8>, Vec<u8>)> {
+async fn read_head(stream: &mut Box<dyn Stream>) -> io::Result<(Vec<u8>, Vec<u8>)> {
     let mut bytes = Vec::new();
     loop {
         if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {

@@ -256,7 +256,7 @@ fn prepare(spec: &Spec, folder: &Path) -> io::Result<Journal> {
 
 fn open_gate(rules: super::spec::Gate, journal: Rc<Journal>) -> io::Result<Gate> {
     let socket = Path::new(GATE).join(SOCKET);
-    let gate = Gate::open(rules, &socket, journal)?;
+    let gate = Gate::open(rules, &socket, Box::new(move |sentence| journal.log("WARNING", sentence)))?;
     // The unit's account must get there; nobody else can walk through the unit's folder.
     fs::set_permissions(GATE, Permissions::from_mode(0o755))?;
     fs::set_permissions(&socket, Permissions::from_mode(0o666))?;

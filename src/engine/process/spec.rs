@@ -84,7 +84,7 @@ pub enum Sandbox {
 }
 
 /// The one way out of a unit: a CONNECT proxy that the keeper serves on a socket of the unit.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Gate {
     /// Ports that may be reached, 443 and more by setting.
     pub ports: Vec<u16>,
@@ -95,6 +95,9 @@ pub struct Gate {
     /// The same for an index that is read without TLS: by GET and HEAD, never by a tunnel.
     #[serde(default)]
     pub plain: Vec<String>,
+    /// `host:port` of the server to which runs in containers report: any request passes, whatever its address.
+    #[serde(default)]
+    pub api: Option<String>,
     /// `http://host:port` of the machine's own proxy, through which the gate itself goes out.
     pub upstream: Option<String>,
 }

@@ -18,15 +18,12 @@ use super::{
     spec::{EXIT, JOURNAL, LOCK, OUT, PARAMS, RESULT, SECRETS, SPEC, Spec, WORK},
 };
 use crate::{
-    engine::{End, Entry, Exit, Found, News},
-    json::mend,
+    engine::{End, Entry, Exit, Found, LINE, News},
     store::Id,
 };
 
 /// Bytes of the journal that are read at one time.
 const CHUNK: u64 = 256 << 10;
-/// Bytes of one line of the journal; a longer one is no word of the runner.
-const LINE: u64 = 64 << 10;
 /// Bytes of a result document.
 const RESULT_BYTES: u64 = 64 << 20;
 
@@ -139,19 +136,11 @@ fn read(path: &Path, offset: u64) -> anyhow::Result<(Vec<Entry>, u64)> {
     file.take(CHUNK).read_to_end(&mut bytes)?;
     let Some(end) = bytes.iter().rposition(|byte| *byte == b'\n') else {
         // No line ends here: an over-long one is skipped, a short one is still being written.
-        let skipped = if bytes.len() as u64 > LINE { bytes.len() as u64 } else { 0 };
+        let skipped = if bytes.len() > LINE { bytes.len() as u64 } else { 0 };
         return Ok((Vec::new(), offset + skipped));
     };
-    let entries =
-        bytes[..end].split(|byte| *byte == b'\n').filter(|line| line.len() as u64 <= LINE).filter_map(entry).collect();
+    let entries = bytes[..end].split(|byte| *byte == b'\n').filter_map(Entry::read).collect();
     Ok((entries, offset + end as u64 + 1))
-}
-
-fn entry(line: &[u8]) -> Option<Entry> {
-    if line.is_empty() {
-        return None;
-    }
-    serde_json::from_str(&mend::mend(line, mend::MAX_VALUES).ok()?).ok()
 }
 
 /// The host accounts of units that live below the data folder.

@@ -1,4 +1,5 @@
-//! What a run needs before its unit can start: the files of its script, its environment, its parameters, its secrets.
+//! What a run needs before its unit can start: the files of its script, its parameters, its secrets; and where its version is not
+//! built for this engine or on this machine, what a build makes of it.
 
 use std::{
     collections::BTreeMap,
@@ -11,11 +12,11 @@ use secrecy::SecretString;
 
 use super::Follower;
 use crate::{
-    build::{self, requirements::Requirements},
-    engine::{Build, NEEDS_SOURCES, Run, Unit},
+    build::{self, configuration::Configuration, requirements::Requirements},
+    engine::{Build, Made, NEEDS_SOURCES, Room, Run, Unit},
     execution::secrets::{self, Mask},
     objects,
-    store::{self, Id, executions::Parts, script_versions::Version},
+    store::{self, Id, executions::Parts, logs::Line, script_versions::Version},
 };
 
 impl Follower<'_> {
@@ -34,16 +35,21 @@ impl Follower<'_> {
         let params =
             execution.and_then(|e| e.params).ok_or_else(|| anyhow::anyhow!("execution {id} has no parameters"))?;
         let configuration = build::stored(&version.config)?;
-        let mut environment = version.requirements_digest.clone();
-        let is_missing = match &environment {
-            Some(name) => !self.worker.engine.has(name),
-            // A version that the existing server has built may never have been built here.
-            None => needs_packages(&script).await?,
+        let engine = &self.worker.engine;
+        let mut made = version.made(engine.makes()).map(str::to_owned);
+        let is_missing = match &made {
+            Some(made) => !engine.has(made).await?,
+            // A script without packages needs no environment, but every script needs an image.
+            None => engine.makes() == Made::Image || needs_packages(&script).await?,
         };
         if is_missing {
-            let Some(built) = self.build_here(&version, &script).await? else { return Ok(None) };
-            store::script_versions::note_environment(&app.db, version.id, &built).await?;
-            environment = Some(built);
+            if made.is_none() {
+                self.tell_of_the_build().await?;
+            }
+            made = self.build_here(&version, &configuration, &script).await?;
+            if made.is_none() {
+                return Ok(None);
+            }
         }
         let app = &self.worker.app;
         if app.coexists && app.objects.are_remote() {
@@ -51,17 +57,31 @@ impl Follower<'_> {
             app.objects.put(&objects::params_of(id), gzip(params.0.get())?.into()).await?;
         }
         let Some(secrets) = self.give(version.script_id).await? else { return Ok(None) };
+        let (cpu, memory) = store::runs::reservation(&app.db, id).await?.unwrap_or_default();
         Ok(Some(Run {
             execution: id,
+            script_id: version.script_id,
             attempt,
             script,
-            environment,
+            made,
+            reservation: Room { cpu_nanos: cpu.unsigned_abs(), memory_bytes: memory.unsigned_abs() },
+            objects_secret: app.tokens.objects_secret(id, attempt),
             params: params.0.get().to_owned(),
             limits: self.limits.clone(),
             uses_gee: configuration.uses_gee,
             secrets,
             credential,
         }))
+    }
+
+    /// Says why the run does not begin yet.
+    async fn tell_of_the_build(&self) -> anyhow::Result<()> {
+        let app = &self.worker.app;
+        let engine = self.worker.kind.name();
+        let text = format!("This version was never built for the engine {engine}; it is built now, once.");
+        let line = Line { level: "INFO".into(), text, at: app.clock.now() };
+        store::logs::add(&app.db, self.job.subject_id, &line).await?;
+        Ok(())
     }
 
     /// The folder with the files of a version. They may be far away, so the lease is renewed meanwhile. `None` if the job was
@@ -97,9 +117,14 @@ impl Follower<'_> {
         Ok(Some(given))
     }
 
-    /// Builds the environment of a version that another machine has built. `None` if the job was lost meanwhile, or the
+    /// Builds a version here that another machine, or another engine, has built. `None` if the job was lost meanwhile, or the
     /// run is to end.
-    async fn build_here(&mut self, version: &Version, script: &Path) -> anyhow::Result<Option<String>> {
+    async fn build_here(
+        &mut self,
+        version: &Version,
+        configuration: &Configuration,
+        script: &Path,
+    ) -> anyhow::Result<Option<String>> {
         let engine = self.worker.engine.clone();
         let author = store::scripts::get(&self.worker.app.db, version.script_id).await?.and_then(|s| s.user_id);
         let requirements = tokio::fs::read_to_string(script.join("requirements.txt")).await.unwrap_or_default();
@@ -107,7 +132,15 @@ impl Follower<'_> {
         for sources in [false, true] {
             let author = author.unwrap_or(version.script_id);
             let requirements = requirements.clone();
-            let build = Build { version: version.id, author, script: script.to_owned(), requirements, sources };
+            let build = Build {
+                version: version.id,
+                digest: version.digest.clone(),
+                configuration: configuration.clone(),
+                author,
+                script: script.to_owned(),
+                requirements,
+                sources,
+            };
             engine.build(&build).await?;
             let mut beat = tokio::time::interval(Duration::from_secs(self.worker.app.config.heartbeat_s));
             let mut offset = 0;
@@ -135,13 +168,17 @@ impl Follower<'_> {
                 Some(0) => {
                     let built = engine.seal(&build).await?;
                     engine.forget(unit).await?;
-                    return built.map(Some).ok_or_else(|| anyhow::anyhow!("a build left no environment"));
+                    let built = built.ok_or_else(|| anyhow::anyhow!("a build left nothing"))?;
+                    let mut tx = self.worker.app.db.begin().await?;
+                    store::script_versions::set_made(&mut tx, version.id, engine.makes(), &built).await?;
+                    tx.commit().await?;
+                    return Ok(Some(built));
                 }
                 Some(NEEDS_SOURCES) if !sources => engine.forget(unit).await?,
-                code => anyhow::bail!("the environment could not be built on this machine (exit code {code:?})"),
+                code => anyhow::bail!("the version could not be built here (exit code {code:?})"),
             }
         }
-        anyhow::bail!("the environment could not be built on this machine")
+        anyhow::bail!("the version could not be built here")
     }
 }
 

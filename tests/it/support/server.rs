@@ -34,6 +34,8 @@ const ADMIN: (&str, &str) = ("admin@example.org", "Admin!Passw0rd#1");
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     pub no_worker: bool,
+    /// Where it listens, if not on a port of loopback that is free.
+    pub listen: Option<String>,
     /// Settings beside those of every test.
     pub env: BTreeMap<String, String>,
     /// Whether the server lives where no namespace can be made: inside a sandbox of its own.
@@ -196,6 +198,11 @@ impl Server {
         self.kill();
         let (process, base) = spawn(&self.folder, &self.options).await;
         (self.process, self.base) = (Some(process), base);
+    }
+
+    /// Changes a setting, from the next start on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.options.env.insert(name.to_owned(), value.to_owned());
     }
 
     /// The same caller at the server's present address.
@@ -403,7 +410,8 @@ async fn spawn(folder: &Path, options: &Options) -> (Child, String) {
     let log = File::options().create(true).append(true).open(folder.join("server.log")).unwrap();
     let said = folder.join("server.out");
     let mut command = program(options.confined);
-    command.args(["serve", "--listen", "127.0.0.1:0", "--migrate", "--data-dir"]).arg(folder);
+    let listen = options.listen.as_deref().unwrap_or("127.0.0.1:0");
+    command.args(["serve", "--listen", listen, "--migrate", "--data-dir"]).arg(folder);
     if options.no_worker {
         command.arg("--no-worker");
     }

@@ -31,7 +31,7 @@ async fn a_worker_says_what_its_machine_has_and_what_runs_hold_of_it() {
     let cluster = seen().await;
     assert_eq!((&cluster["swarm_active"], &cluster["total_managers"]), (&json!(false), &json!(0)));
     assert_eq!(cluster["total_workers"], json!(1));
-    assert_eq!(cluster["error"], json!("No Docker Swarm: runs are held by the process engine of each node."));
+    assert_eq!(cluster["error"], json!("No Docker Swarm: runs are held by the engine of each node."));
     assert_eq!(cluster["cache_info"]["cache_ttl"], json!(300));
     assert_eq!(cluster["_performance"]["node_count"], json!(1));
     let node = &cluster["nodes"][0];

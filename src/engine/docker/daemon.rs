@@ -1,0 +1,133 @@
+//! A Docker daemon as the engines speak to it: the connection, the names and labels of what is ours, its errors.
+
+use std::{collections::HashMap, time::Duration};
+
+use anyhow::Context;
+use bollard::{Docker, auth::DockerCredentials, errors::Error};
+use secrecy::ExposeSecret;
+
+use crate::{
+    config::{Config, containers::Containers},
+    engine::{Room, Unit},
+    store::Id,
+};
+
+/// Which installation a container, service, network or image is of.
+pub const INSTANCE: &str = "trends-earth.instance";
+/// The labels by which the existing server and its tools know executions.
+pub const EXECUTION: &str = "execution.id";
+/// Seconds that a unit may last.
+pub const TIMEOUT: &str = "trends-earth.timeout";
+
+/// How long one question may take. What takes longer is asked again; nothing is done twice by that.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The daemon of the settings.
+#[derive(Debug)]
+pub struct Daemon {
+    pub docker: Docker,
+    /// By which the daemon knows itself.
+    pub id: String,
+    /// This installation.
+    pub instance: Id,
+    pub settings: Containers,
+    /// What its machine has for runs.
+    pub room: Room,
+}
+
+impl Daemon {
+    /// Connects, and asks who is there.
+    pub async fn open(config: &Config, instance: Id) -> anyhow::Result<Self> {
+        let settings = config.containers.clone();
+        let docker = Docker::connect_with_host(&settings.host)
+            .with_context(|| format!("DOCKER_HOST is {:?}, which is not understood", settings.host))?
+            .with_timeout(PATIENCE);
+        let info = async { docker.clone().negotiate_version().await?.info().await };
+        let info = info.await.with_context(|| format!("the Docker daemon at {} does not answer", settings.host))?;
+        let docker = docker.negotiate_version().await?;
+        let number = |n: Option<i64>| u64::try_from(n.unwrap_or(0)).unwrap_or(0);
+        let room = Room { cpu_nanos: number(info.ncpu) * 1_000_000_000, memory_bytes: number(info.mem_total) / 10 * 8 };
+        let id = info.id.filter(|id| !id.is_empty()).context("the Docker daemon has no id")?;
+        Ok(Daemon { docker, id, instance, settings, room })
+    }
+
+    /// A name of ours for what every installation has one of.
+    pub fn name(&self, what: &str) -> String {
+        format!("trends-earth-{}-{what}", &self.instance.to_string()[..8])
+    }
+
+    /// What only this installation touches.
+    pub fn mine(&self) -> HashMap<String, String> {
+        [(INSTANCE.to_owned(), self.instance.to_string())].into()
+    }
+
+    /// The labels of an execution's unit, as the existing server writes them, and ours.
+    pub fn labels(&self, execution: Id, script: Id, timeout_s: u64) -> HashMap<String, String> {
+        let mut labels = self.mine();
+        for (name, value) in [
+            (EXECUTION, execution.to_string()),
+            ("execution.script_id", script.to_string()),
+            ("service.type", "execution".into()),
+            ("managed.by", "trends.earth-api".into()),
+            (TIMEOUT, timeout_s.to_string()),
+        ] {
+            labels.insert(name.to_owned(), value);
+        }
+        labels
+    }
+
+    /// A filter that only units of this installation pass.
+    pub fn units(&self) -> HashMap<String, Vec<String>> {
+        [("label".to_owned(), vec![format!("{INSTANCE}={}", self.instance), EXECUTION.to_owned()])].into()
+    }
+
+    /// With which the registry is asked.
+    pub fn credentials(&self) -> Option<DockerCredentials> {
+        let (user, password) = self.settings.registry_login.as_ref()?;
+        Some(DockerCredentials {
+            username: Some(user.clone()),
+            password: Some(password.expose_secret().to_owned()),
+            serveraddress: self.settings.registry.clone(),
+            ..DockerCredentials::default()
+        })
+    }
+}
+
+/// The unit that labels speak of.
+pub fn unit_of(labels: Option<&HashMap<String, String>>) -> Option<Unit> {
+    Id::parse(labels?.get(EXECUTION)?).map(Unit::Execution)
+}
+
+/// `None` for what is not there.
+pub fn there<T>(answer: Result<T, Error>) -> Result<Option<T>, Error> {
+    match answer {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if status(&error) == Some(404) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What is there already, or is gone already, is as it should be.
+pub fn settled<T>(answer: Result<T, Error>) -> Result<(), Error> {
+    match answer {
+        Err(error) if !matches!(status(&error), Some(304 | 404 | 409)) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The status that the daemon answered with, if it answered.
+pub fn status(error: &Error) -> Option<u16> {
+    match error {
+        Error::DockerResponseServerError { status_code, .. } => Some(*status_code),
+        _ => None,
+    }
+}
+
+/// Whether the daemon did not answer at all: nothing is known of what was asked.
+pub fn is_away(error: &anyhow::Error) -> bool {
+    let Some(error) = error.downcast_ref::<Error>() else { return false };
+    !matches!(
+        error,
+        Error::DockerResponseServerError { .. } | Error::JsonDataError { .. } | Error::DockerStreamError { .. }
+    )
+}

@@ -1,0 +1,1 @@
+INSERT INTO installation (one, id) VALUES (1, '5f000000-0000-4000-8000-000000000001');
