@@ -13,10 +13,12 @@ pub mod etag;
 pub mod executions;
 pub mod extract;
 pub mod gee_credentials;
+pub mod google_groups;
 pub mod health;
 pub mod maintenance;
 pub mod news;
 pub mod oauth;
+pub mod openeo_credentials;
 pub mod pages;
 pub mod rate_limits;
 pub mod scripts;
@@ -126,6 +128,8 @@ pub fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(news::routes())
         .merge(boundaries::routes())
         .merge(gee_credentials::routes())
+        .merge(openeo_credentials::routes())
+        .merge(google_groups::routes())
         .merge(scripts::routes())
         .merge(executions::routes())
         .merge(status::routes())

@@ -1,6 +1,7 @@
 //! Every setting: read once, typed, documented. Flags come first, then the environment, then `<NAME>_FILE`, then the
 //! default; what is empty counts as unset, and all errors are reported at once. Nothing else reads the environment.
 
+pub mod google;
 pub mod objects;
 mod reader;
 
@@ -9,7 +10,7 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf};
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 
-use self::{objects::S3, reader::Reader};
+use self::{google::Google, objects::S3, reader::Reader};
 use crate::{
     auth::passwords::Form,
     limits::{Limits, Storage, address::Proxies},
@@ -99,6 +100,12 @@ pub struct Config {
     pub rehearse: bool,
     /// `GEE_ENCRYPTION_KEY`, else outside prod `SECRET_KEY`: what people's credentials for Earth Engine and openEO are encrypted with.
     pub gee_secret: Option<SecretString>,
+    /// What the server may ask of Google, and runs of Earth Engine.
+    pub google: Google,
+    /// `OPENEO_DEFAULT_BACKEND_URL`: the openEO service at which people's credentials are tried. Default: none.
+    pub openeo_url: Option<String>,
+    /// `API_INTERNAL_URL`: how runs reach this server. Default: where it listens.
+    pub internal_url: Option<String>,
     /// `TE_PASSWORD_HASH`: argon2id or scrypt. Default: scrypt beside the existing server, else argon2id.
     pub password_hash: Option<Form>,
     /// `API_PUBLIC_URL`: how this server is reached from outside, for links in mails. Default: where it listens.
@@ -321,6 +328,9 @@ impl Config {
             coexist: r.choice("TE_COEXIST", None, &[("auto", None), ("on", Some(true)), ("off", Some(false))]),
             rehearse: false,
             gee_secret,
+            google: Google::read(&mut r),
+            openeo_url: r.url("OPENEO_DEFAULT_BACKEND_URL"),
+            internal_url: r.url("API_INTERNAL_URL"),
             password_hash: r.choice(
                 "TE_PASSWORD_HASH",
                 None,
