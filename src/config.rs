@@ -452,6 +452,14 @@ impl Config {
         })
     }
 
+    /// How this machine reaches the server.
+    pub fn near_url(&self) -> String {
+        match self.listen.ip().is_unspecified() {
+            true => format!("http://127.0.0.1:{}", self.listen.port()),
+            false => format!("http://{}", self.listen),
+        }
+    }
+
     /// Whether the database is PostgreSQL.
     pub fn is_postgres(&self) -> bool {
         self.database_url.as_ref().is_some_and(|url| url.expose_secret().starts_with("postgres"))

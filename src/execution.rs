@@ -6,6 +6,7 @@ pub mod dispatch;
 pub mod failure;
 pub mod idempotency;
 pub mod inherited;
+pub mod loan;
 pub mod log;
 pub mod order;
 pub mod parameters;

@@ -14,6 +14,7 @@ pub mod execution_output;
 pub mod executions;
 pub mod idempotency_keys;
 pub mod jobs;
+pub mod loans;
 pub mod logs;
 pub mod mail_outbox;
 pub mod maintenance;

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The project of whoever names none.
-const NO_PROJECT: &str = "earthengine-legacy";
+pub const NO_PROJECT: &str = "earthengine-legacy";
 
 /// Something that opens Earth Engine.
 #[derive(Debug, Clone)]

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     app::App,
+    jobs::cancel_tasks,
     store::{self, Id, Time, Tx, events::Event, logs::Line},
 };
 
@@ -103,6 +104,9 @@ pub async fn apply(tx: &mut Tx, app: &App, id: Id, report: &Report, by: &By, now
             if to.is_terminal() {
                 crate::mail::letters::execution_ended(tx, app, id, to, why.as_ref(), now).await?;
                 webhook::post(tx, app, id, now).await?;
+                if to == Status::Cancelled {
+                    cancel_tasks::post(tx, app, id, now).await?;
+                }
             }
             Ok(Outcome::Applied(current))
         }

@@ -107,13 +107,16 @@ impl ServiceAccount {
         lines.map(SecretString::from)
     }
 
-    /// Whether a request for a token was signed with this key, and may still be used; with it the scopes that it asks for.
-    pub fn verify(&self, request: &str, now: Time) -> Option<Vec<String>> {
+    /// Whether a request for a token was signed with this key, and may still be used.
+    pub fn verify(&self, request: &str, now: Time) -> bool {
+        self.expiry(request).is_some_and(|second| second > now.and_utc().timestamp())
+    }
+
+    /// Until which second a request that was signed with this key may be used.
+    fn expiry(&self, request: &str) -> Option<i64> {
         #[derive(Deserialize)]
         struct Claims {
             exp: i64,
-            #[serde(default)]
-            scope: String,
         }
         let (signed, signature) = request.rsplit_once('.')?;
         let key = self.key()?;
@@ -121,6 +124,6 @@ impl ServiceAccount {
         public.verify(signed.as_bytes(), &URL_SAFE_NO_PAD.decode(signature).ok()?).ok()?;
         let claims = URL_SAFE_NO_PAD.decode(signed.split_once('.')?.1).ok()?;
         let claims: Claims = serde_json::from_slice(&claims).ok()?;
-        (claims.exp > now.and_utc().timestamp()).then(|| claims.scope.split_whitespace().map(str::to_owned).collect())
+        Some(claims.exp)
     }
 }

@@ -8,8 +8,9 @@ use super::Google;
 use crate::outside::Failure;
 
 const HOST: &str = "earthengine.googleapis.com";
-/// What states of an operation are over.
-const OVER: [&str; 3] = ["SUCCEEDED", "CANCELLED", "FAILED"];
+/// States of a task that need no end, or have one.
+const ENDING: [&str; 2] = ["CANCELLING", "CANCELLED"];
+const OVER: [&str; 2] = ["SUCCEEDED", "FAILED"];
 
 impl Google {
     /// Has Earth Engine compute a one, for this project.
@@ -19,11 +20,14 @@ impl Google {
         self.ask(self.request(Method::POST, &url, token).json(&one)).await.map(drop)
     }
 
-    /// Ends a task that has not ended. False if it had.
+    /// Ends a task; false if it had ended by itself.
     pub async fn cancel_task(&self, token: &SecretString, project: &str, task: &str) -> Result<bool, Failure> {
         let url = self.url(HOST, &format!("/v1/projects/{project}/operations/{task}"));
         let operation = self.ask(self.request(Method::GET, &url, token)).await?;
         let state = operation["metadata"]["state"].as_str().unwrap_or_default();
+        if ENDING.contains(&state) {
+            return Ok(true);
+        }
         if operation["done"] == Value::Bool(true) || OVER.contains(&state) {
             return Ok(false);
         }

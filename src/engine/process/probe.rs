@@ -276,7 +276,7 @@ async fn run(
             scratch_bytes: 16 << 20,
             network: Network::Https,
         },
-        gate: Some(Gate { ports: vec![443], hosts: None, trusted: Vec::new(), plain: Vec::new(), upstream: None }),
+        gate: Some(Gate { ports: vec![443], ..Gate::default() }),
         output: Output::File,
         journal_bytes: 1 << 20,
         output_bytes: 1 << 16,

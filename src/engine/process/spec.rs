@@ -84,7 +84,7 @@ pub enum Sandbox {
 }
 
 /// The one way out of a unit: a CONNECT proxy that the keeper serves on a socket of the unit.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Gate {
     /// Ports that may be reached, 443 and more by setting.
     pub ports: Vec<u16>,
@@ -95,8 +95,18 @@ pub struct Gate {
     /// The same for an index that is read without TLS: by GET and HEAD, never by a tunnel.
     #[serde(default)]
     pub plain: Vec<String>,
+    /// The one address of the server that may be reached without TLS, by POST.
+    #[serde(default)]
+    pub lender: Option<Lender>,
     /// `http://host:port` of the machine's own proxy, through which the gate itself goes out.
     pub upstream: Option<String>,
+}
+
+/// An address as a unit knows it, and what is asked in its place.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Lender {
+    pub inside: String,
+    pub outside: String,
 }
 
 /// Where what the unit prints goes.

@@ -85,6 +85,7 @@ fn a_script_reaches_only_the_gate() {
             trusted: vec![format!("127.0.0.1:{trusted}")],
             plain: vec![format!("127.0.0.1:{plain}")],
             upstream: None,
+            ..Gate::default()
         };
         let connect = |target: &str| format!("CONNECT {target} HTTP/1.1");
         let asks = BTreeMap::from([
@@ -162,6 +163,7 @@ fn a_list_of_hosts_and_the_machines_proxy_are_kept() {
             trusted: Vec::new(),
             plain: vec!["index.example:80".into(), format!("localhost:{near}")],
             upstream: Some(format!("http://me:p%40ss@127.0.0.1:{upstream}")),
+            ..Gate::default()
         };
         let connect = |target: &str| format!("CONNECT {target}:443 HTTP/1.1");
         let asks = BTreeMap::from([
@@ -206,7 +208,7 @@ fn refusals_are_written_down_fifty_times() {
     each(&[bwrap()], |variant| {
         let code =
             ASK.replace("results = {}", "results = {}\nfor i in range(60): ask('CONNECT 10.0.0.1:443 HTTP/1.1')");
-        let gate = Gate { ports: vec![443], hosts: None, trusted: Vec::new(), plain: Vec::new(), upstream: None };
+        let gate = Gate { ports: vec![443], ..Gate::default() };
         let mut unit = unit(&variant, gate, &BTreeMap::new());
         unit.spec.argv[3] = code;
         let log = unit.run().log();
