@@ -13,11 +13,13 @@ pub mod etag;
 pub mod executions;
 pub mod extract;
 pub mod gee_credentials;
+pub mod google_groups;
 pub mod health;
 pub mod maintenance;
 pub mod news;
 pub mod oauth;
 mod objects;
+pub mod openeo_credentials;
 pub mod pages;
 pub mod rate_limits;
 pub mod scripts;
@@ -127,6 +129,8 @@ pub fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(news::routes())
         .merge(boundaries::routes())
         .merge(gee_credentials::routes())
+        .merge(openeo_credentials::routes())
+        .merge(google_groups::routes())
         .merge(scripts::routes())
         .merge(executions::routes())
         .merge(status::routes())

@@ -24,6 +24,8 @@ use crate::{
     clock::Clock,
     config::Config,
     execution::order::Board,
+    fernet::Fernet,
+    google::Google,
     limits::{Storage, counters::Counters},
     mail::{self, Mailer},
     objects::Objects,
@@ -47,6 +49,9 @@ pub struct Inner {
     pub tokens: Tokens,
     /// Seals what is encrypted at rest.
     pub vault: Vault,
+    /// Encrypts what people store for Earth Engine and openEO; `None` without a key of the settings.
+    pub fernet: Option<Fernet>,
+    pub google: Google,
     pub hasher: Hasher,
     pub mailer: Arc<dyn Mailer>,
     /// How often callers have called.
@@ -181,6 +186,8 @@ impl App {
         Ok(App(Arc::new(Inner {
             tokens: Tokens::new(&secret, config.unsubscribe_secret.as_ref()),
             vault: Vault::new(&secret)?,
+            fernet: config.gee_secret.as_ref().map(Fernet::new).transpose()?,
+            google: Google::new(&config)?,
             mailer: mail::open(&config, &data.path)?,
             hasher: Hasher::new(form),
             coexists,

@@ -3,6 +3,7 @@
 
 pub mod containers;
 pub mod engines;
+pub mod google;
 pub mod objects;
 mod reader;
 
@@ -14,6 +15,7 @@ use secrecy::{ExposeSecret, SecretString};
 use self::{
     containers::Containers,
     engines::{EngineSetting, Engines},
+    google::Google,
     objects::S3,
     reader::Reader,
 };
@@ -106,6 +108,12 @@ pub struct Config {
     pub rehearse: bool,
     /// `GEE_ENCRYPTION_KEY`, else outside prod `SECRET_KEY`: what people's credentials for Earth Engine and openEO are encrypted with.
     pub gee_secret: Option<SecretString>,
+    /// What the server may ask of Google, and runs of Earth Engine.
+    pub google: Google,
+    /// `OPENEO_DEFAULT_BACKEND_URL`: the openEO service at which people's credentials are tried. Default: none.
+    pub openeo_url: Option<String>,
+    /// `API_INTERNAL_URL`: how runs reach this server. Default: where it listens.
+    pub internal_url: Option<String>,
     /// `TE_PASSWORD_HASH`: argon2id or scrypt. Default: scrypt beside the existing server, else argon2id.
     pub password_hash: Option<Form>,
     /// `API_PUBLIC_URL`: how this server is reached from outside, for links in mails. Default: where it listens.
@@ -333,6 +341,9 @@ impl Config {
             coexist: r.choice("TE_COEXIST", None, &[("auto", None), ("on", Some(true)), ("off", Some(false))]),
             rehearse: false,
             gee_secret,
+            google: Google::read(&mut r),
+            openeo_url: r.url("OPENEO_DEFAULT_BACKEND_URL"),
+            internal_url: r.url("API_INTERNAL_URL"),
             password_hash: r.choice(
                 "TE_PASSWORD_HASH",
                 None,
@@ -475,6 +486,14 @@ impl Config {
     /// How runs in containers reach this server: the setting, else the machine of their daemon.
     pub fn internal_url(&self) -> String {
         self.internal_url.clone().unwrap_or_else(|| format!("http://host.docker.internal:{}", self.listen.port()))
+    }
+
+    /// How this machine reaches the server.
+    pub fn near_url(&self) -> String {
+        match self.listen.ip().is_unspecified() {
+            true => format!("http://127.0.0.1:{}", self.listen.port()),
+            false => format!("http://{}", self.listen),
+        }
     }
 
     /// Whether the database is PostgreSQL.

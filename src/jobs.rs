@@ -2,6 +2,7 @@
 //! elsewhere; the database decides who holds what.
 
 pub mod build_script;
+pub mod cancel_tasks;
 pub mod chores;
 pub mod fold_statistics;
 pub mod keep_output;
@@ -44,6 +45,9 @@ pub const BUILD_SCRIPT: &str = "build_script";
 pub const SEND_MAIL: &str = "send_mail";
 /// Kind of job: a call to the address that the caller of a run gave.
 pub const SEND_WEBHOOK: &str = "send_webhook";
+
+/// Kind of job: the end of Earth Engine tasks that a cancelled run has begun.
+pub const CANCEL_TASKS: &str = "cancel_tasks";
 
 /// Minutes to wait after each failure to reach somebody outside, a day in all; after the last one it is given up.
 const WAITS: [u64; 8] = [1, 5, 15, 60, 120, 240, 480, 520];

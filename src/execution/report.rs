@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     app::App,
+    jobs::cancel_tasks,
     store::{self, Id, Time, Tx, events::Event, executions::Change, logs::Line},
 };
 
@@ -109,6 +110,9 @@ pub async fn apply(tx: &mut Tx, app: &App, id: Id, report: &Report, by: &By, now
                 crate::mail::letters::execution_ended(tx, app, id, to, why.as_ref(), now).await?;
                 if row.has_callback {
                     webhook::post(tx, app, id, now).await?;
+                }
+                if to == Status::Cancelled {
+                    cancel_tasks::post(tx, app, id, now).await?;
                 }
             }
             Ok(Outcome::Applied(current))

@@ -10,7 +10,8 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Lease, SEND_MAIL, SEND_WEBHOOK, fold_statistics, reconcile, send_mail, send_webhook, sweep_accounts, sweep_runs,
+    CANCEL_TASKS, Lease, SEND_MAIL, SEND_WEBHOOK, cancel_tasks, fold_statistics, reconcile, send_mail, send_webhook,
+    sweep_accounts, sweep_runs,
 };
 use crate::{
     app::App,
@@ -94,7 +95,7 @@ async fn round(app: &App, worker: Id, driven: &TaskTracker, room: &Arc<Semaphore
         let (now, sent) = (app.clock.now(), Instant::now());
         let until = after(now, app.config.lease_s);
         let mut job = None;
-        for kind in [SEND_MAIL, SEND_WEBHOOK] {
+        for kind in [SEND_MAIL, SEND_WEBHOOK, CANCEL_TASKS] {
             job = store::jobs::claim_anywhere(&app.db, kind, worker, until, now).await?;
             if job.is_some() {
                 break;
@@ -116,6 +117,7 @@ async fn round(app: &App, worker: Id, driven: &TaskTracker, room: &Arc<Semaphore
 async fn drive(app: &App, job: &Job, lease: Lease) {
     let driven = match job.kind.as_str() {
         SEND_MAIL => send_mail::drive(app, job, lease).await,
+        CANCEL_TASKS => cancel_tasks::drive(app, job, lease).await,
         _ => send_webhook::drive(app, job, lease).await,
     };
     if let Err(error) = driven {

@@ -384,6 +384,15 @@ pub async fn owner(tx: &mut Tx, id: Id) -> sqlx::Result<Option<Id>> {
     Ok(row.flatten())
 }
 
+/// Whose an execution is; `None` if that is nobody, or it is gone.
+pub async fn user_of(db: &Db, id: Id) -> sqlx::Result<Option<Id>> {
+    let row: Option<Option<Id>> = reading!(db, |on| sqlx::query_scalar("SELECT user_id FROM execution WHERE id = $1")
+        .bind(id)
+        .fetch_optional(on)
+        .await)?;
+    Ok(row.flatten())
+}
+
 /// State and progress of an execution.
 pub async fn glance(db: &Db, id: Id) -> sqlx::Result<Option<(Status, Option<i32>)>> {
     reading!(db, |on| sqlx::query_as("SELECT status, progress FROM execution WHERE id = $1")

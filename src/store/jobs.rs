@@ -293,6 +293,14 @@ pub async fn heartbeat(db: &Db, job: &Job, lease_until: Time) -> sqlx::Result<Op
     .await)
 }
 
+/// How often a job has been claimed.
+pub async fn attempts(tx: &mut Tx, job: &Job) -> sqlx::Result<i32> {
+    within!(tx, |on| sqlx::query_scalar("SELECT CAST(attempts AS INTEGER) FROM job WHERE id = $1")
+        .bind(job.id)
+        .fetch_one(on)
+        .await)
+}
+
 /// Keeps what a worker must remember of a job between its attempts.
 pub async fn set_payload(tx: &mut Tx, job: &Job, payload: &Json) -> sqlx::Result<()> {
     within!(tx, |on| sqlx::query("UPDATE job SET payload = $2 WHERE id = $1")

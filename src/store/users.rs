@@ -3,6 +3,7 @@
 pub mod erase;
 pub mod gee;
 pub mod logins;
+pub mod openeo;
 pub mod statistics;
 
 use serde::Serialize;

@@ -32,7 +32,7 @@ impl UserPath {
     }
 }
 
-/// `{id}`: a UUID; `None` if it is none, which names nothing.
+/// `{id}`, or `{user}` where no address will do: a UUID; `None` if it is none, which names nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct IdPath(pub Option<Id>);
 
@@ -133,7 +133,8 @@ impl FromRequestParts<App> for IdPath {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self> {
-        Ok(IdPath(params(parts).await?.get("id").and_then(|text| Id::parse(text))))
+        let params = params(parts).await?;
+        Ok(IdPath(params.get("id").or_else(|| params.get("user")).and_then(|text| Id::parse(text))))
     }
 }
 
