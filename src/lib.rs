@@ -13,6 +13,7 @@ pub mod engine;
 pub mod error;
 pub mod execution;
 pub mod fernet;
+pub mod html;
 pub mod jobs;
 pub mod json;
 pub mod limits;

@@ -18,6 +18,7 @@ pub mod logs;
 pub mod mail_outbox;
 pub mod maintenance;
 pub mod news;
+pub mod news_translations;
 pub mod password_reset_tokens;
 pub mod pool;
 pub mod rate_limit_events;
