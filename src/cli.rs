@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 mod api;
+pub mod boundaries;
 pub mod check;
 pub mod client;
 pub mod copy;
@@ -58,6 +59,8 @@ pub enum Command {
     Client(client::Args),
     /// Bring scripts into the database
     Script(script::Args),
+    /// Bring boundaries of countries into the database
+    Boundaries(boundaries::Args),
     /// Keep one unit of the process engine
     #[command(hide = true)]
     Keep { folder: std::path::PathBuf },
@@ -89,6 +92,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::RunLocal(args) => run_local::run(args).await,
         Command::Client(args) => Ok(client::run(args).await),
         Command::Script(args) => script::run(args).await,
+        Command::Boundaries(args) => boundaries::run(args).await,
         Command::Keep { .. } => Ok(ExitCode::from(2)),
     }
 }

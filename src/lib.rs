@@ -5,6 +5,7 @@ pub mod account;
 pub mod api;
 pub mod app;
 pub mod auth;
+pub mod boundaries;
 pub mod build;
 pub mod cli;
 pub mod clock;

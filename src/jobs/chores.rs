@@ -10,7 +10,8 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Lease, SEND_MAIL, SEND_WEBHOOK, fold_statistics, reconcile, send_mail, send_webhook, sweep_accounts, sweep_runs,
+    Lease, REFRESH_BOUNDARIES, SEND_MAIL, SEND_WEBHOOK, fold_statistics, reconcile, refresh_boundaries, send_mail,
+    send_webhook, sweep_accounts, sweep_runs,
 };
 use crate::{
     app::App,
@@ -54,6 +55,9 @@ pub async fn work(app: App) {
             if let Err(error) = sweep_runs::sweep(&app).await {
                 tracing::warn!(error = format!("{error:#}"), "runs that have ended could not be swept");
             }
+            if let Err(error) = refresh_boundaries::schedule(&app).await {
+                tracing::warn!(error = format!("{error:#}"), "a refresh of boundaries could not be queued");
+            }
         }
         if folded.is_none_or(|at| at.elapsed() >= FOLD) {
             let begun = Instant::now();
@@ -94,7 +98,7 @@ async fn round(app: &App, worker: Id, driven: &TaskTracker, room: &Arc<Semaphore
         let (now, sent) = (app.clock.now(), Instant::now());
         let until = after(now, app.config.lease_s);
         let mut job = None;
-        for kind in [SEND_MAIL, SEND_WEBHOOK] {
+        for kind in [SEND_MAIL, SEND_WEBHOOK, REFRESH_BOUNDARIES] {
             job = store::jobs::claim_anywhere(&app.db, kind, worker, until, now).await?;
             if job.is_some() {
                 break;
@@ -116,6 +120,7 @@ async fn round(app: &App, worker: Id, driven: &TaskTracker, room: &Arc<Semaphore
 async fn drive(app: &App, job: &Job, lease: Lease) {
     let driven = match job.kind.as_str() {
         SEND_MAIL => send_mail::drive(app, job, lease).await,
+        REFRESH_BOUNDARIES => refresh_boundaries::drive(app, job).await,
         _ => send_webhook::drive(app, job, lease).await,
     };
     if let Err(error) = driven {
