@@ -206,6 +206,11 @@ pub struct Config {
     pub s3: Option<S3>,
     /// `TE_OBJECTS_SHARED`: the folder `objects` of the data folder is on a disk that all nodes share. Default false.
     pub objects_shared: bool,
+    /// `TE_GEOBOUNDARIES_URL`: where geoBoundaries is asked, such as https://www.geoboundaries.org/api/current. Default: nowhere,
+    /// and boundaries are as they were imported.
+    pub geoboundaries_url: Option<String>,
+    /// `TE_BOUNDARIES_REFRESH_DAYS`: days between two such questions by the server itself; 0 is never. Default 7.
+    pub boundaries_refresh_days: i64,
     /// What the machine's own package tools are told (`PIP_*`, `UV_*`, proxies, certificates) and what finds programs (`PATH`, `HOME`).
     pub machine: BTreeMap<String, String>,
 }
@@ -406,6 +411,8 @@ impl Config {
             webhook_allow_private: r.switch("TE_WEBHOOK_ALLOW_PRIVATE", false),
             s3: S3::read(&mut r),
             objects_shared: r.switch("TE_OBJECTS_SHARED", false),
+            geoboundaries_url: r.url("TE_GEOBOUNDARIES_URL"),
+            boundaries_refresh_days: r.number("TE_BOUNDARIES_REFRESH_DAYS", 7, 0..=3_650),
             machine,
         };
         if config.mail_from.parse::<lettre::message::Mailbox>().is_err() {

@@ -20,6 +20,7 @@ pub mod logs;
 pub mod mail_outbox;
 pub mod maintenance;
 pub mod news;
+pub mod news_translations;
 pub mod oauth_states;
 pub mod password_reset_tokens;
 pub mod pool;

@@ -74,6 +74,18 @@ impl FromRequestParts<App> for NamePath {
     }
 }
 
+/// `{language}`: a code such as `es`, which may name nothing.
+#[derive(Debug, Clone)]
+pub struct LanguagePath(pub String);
+
+impl FromRequestParts<App> for LanguagePath {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self> {
+        Ok(LanguagePath(params(parts).await?.remove("language").unwrap_or_default().replace('\0', "")))
+    }
+}
+
 /// `{number}`: a version of a script; `None` if it is no number, which names none.
 #[derive(Debug, Clone)]
 pub struct VersionPath(pub Option<i32>);
