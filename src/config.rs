@@ -112,8 +112,6 @@ pub struct Config {
     pub google: Google,
     /// `OPENEO_DEFAULT_BACKEND_URL`: the openEO service at which people's credentials are tried. Default: none.
     pub openeo_url: Option<String>,
-    /// `API_INTERNAL_URL`: how runs reach this server. Default: where it listens.
-    pub internal_url: Option<String>,
     /// `TE_PASSWORD_HASH`: argon2id or scrypt. Default: scrypt beside the existing server, else argon2id.
     pub password_hash: Option<Form>,
     /// `API_PUBLIC_URL`: how this server is reached from outside, for links in mails. Default: where it listens.
@@ -140,8 +138,8 @@ pub struct Config {
     pub engines: Engines,
     /// Settings of the engines that run scripts in containers.
     pub containers: Containers,
-    /// `API_INTERNAL_URL`: how runs in containers reach this server. Default: the machine of the daemon, at the port where
-    /// this server listens.
+    /// `API_INTERNAL_URL`: how runs reach this server. Default: where it listens; in containers the machine of the daemon at
+    /// that port.
     pub internal_url: Option<String>,
     /// `TE_SANDBOX`: auto, bwrap, namespaces, landlock or none. Default auto.
     pub sandbox: SandboxSetting,
@@ -348,7 +346,6 @@ impl Config {
             gee_secret,
             google: Google::read(&mut r),
             openeo_url: r.url("OPENEO_DEFAULT_BACKEND_URL"),
-            internal_url: r.url("API_INTERNAL_URL"),
             password_hash: r.choice(
                 "TE_PASSWORD_HASH",
                 None,
