@@ -7,7 +7,11 @@ pub mod runtime;
 pub mod state;
 pub mod swarm;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
 
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -44,6 +48,18 @@ pub trait Engine: Send + Sync {
 
     /// Whether what `seal` returned can be used in this place: another machine may have built it. Who asks is about to use it.
     async fn has(&self, made: &str) -> anyhow::Result<bool>;
+
+    /// The image that the existing server keeps under this name and tag at the registry, as runs will find it; `None` where
+    /// there is none, or this server has put another one in its place.
+    async fn inherited(&self, _image: &str) -> anyhow::Result<Option<String>> {
+        Ok(None)
+    }
+
+    /// Removes the images of versions, here and at the registry, that are not among these, and what failed builds have left; not
+    /// what is younger than this. Names are without digests.
+    async fn keep_images(&self, _needed: &BTreeSet<String>, _younger: Duration) -> anyhow::Result<()> {
+        Ok(())
+    }
 
     /// What is known of a unit; `None` if this engine has no trace of it.
     async fn find(&self, unit: Unit) -> anyhow::Result<Option<Found>>;
@@ -136,6 +152,8 @@ pub struct Build {
     pub script: PathBuf,
     /// `requirements.txt` as uploaded; empty if there is none.
     pub requirements: String,
+    /// Whether the existing server shall find it, too, as the newest of its script.
+    pub is_shared: bool,
     /// The second try: packages that have no wheel may be built from their sources, for this author alone.
     pub sources: bool,
 }

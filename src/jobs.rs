@@ -14,6 +14,7 @@ pub mod send_mail;
 pub mod send_webhook;
 pub mod sweep_accounts;
 pub mod sweep_cache;
+pub mod sweep_images;
 pub mod sweep_runs;
 pub mod sweep_units;
 
@@ -171,7 +172,8 @@ async fn work_alone(worker: Arc<Worker>, boot: &str) -> anyhow::Result<()> {
     }
     let mut woken = app.woken();
     let mut seen = Instant::now();
-    let (since, mut swept): (Time, Option<Instant>) = (app.clock.now(), None);
+    let since = app.clock.now();
+    let (mut swept, mut images_swept): (Option<Instant>, Option<Instant>) = (None, None);
     loop {
         // Interest is registered before the queue is read, so that no wake-up is lost between the two.
         woken.mark_unchanged();
@@ -185,6 +187,9 @@ async fn work_alone(worker: Arc<Worker>, boot: &str) -> anyhow::Result<()> {
             }
             if let Err(error) = sweep_cache::sweep(&worker).await {
                 tracing::warn!(error = format!("{error:#}"), "the cache could not be looked through");
+            }
+            if let Err(error) = sweep_images::sweep(&worker, &mut images_swept).await {
+                tracing::warn!(error = format!("{error:#}"), "images could not be looked through");
             }
             if let Err(error) = report_engine::report(&worker, since, true).await {
                 tracing::warn!(error = format!("{error:#}"), "the state of the engine could not be written down");

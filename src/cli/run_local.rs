@@ -49,8 +49,16 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let requirements = checked.package.requirements.clone();
     let configuration = checked.configuration.clone();
     let digest = checked.package.digest.clone();
-    let mut build =
-        Build { version: id, digest, configuration, author: id, script: script.clone(), requirements, sources: false };
+    let mut build = Build {
+        version: id,
+        digest,
+        configuration,
+        author: id,
+        script: script.clone(),
+        requirements,
+        is_shared: false,
+        sources: false,
+    };
     let mut last = String::new();
     let end = loop {
         engine.build(&build).await?;

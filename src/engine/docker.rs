@@ -5,10 +5,11 @@
 pub mod daemon;
 pub mod image;
 pub mod network;
+pub mod registry;
 pub mod unit;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -24,7 +25,7 @@ use bollard::{
 use futures::{StreamExt, future::BoxFuture};
 
 use self::{
-    daemon::{Daemon, is_away, settled, status, there, unit_of},
+    daemon::{Daemon, is_away, patiently, settled, status, there, unit_of},
     image::{Journal, Kind, Task},
     network::{Gates, Way},
 };
@@ -41,9 +42,6 @@ const TICK: Duration = Duration::from_millis(250);
 const GRACE: Duration = Duration::from_secs(8);
 /// Seconds that may pass between the making of a container and its start.
 const HALF_MADE_S: f64 = 60.0;
-/// How long a daemon that does not answer is waited for before a run is given up that was never started.
-const AWAY: Duration = Duration::from_secs(120);
-
 /// The engine of one daemon.
 pub struct Docker {
     scope: String,
@@ -190,17 +188,8 @@ impl Engine for Docker {
     }
 
     async fn start(&self, run: &Run) -> anyhow::Result<()> {
-        let begun = Instant::now();
-        loop {
-            match self.create(run).await {
-                // Nothing is done twice: whoever finds the name taken has done it before.
-                Err(error) if is_away(&error) && begun.elapsed() < AWAY => {
-                    tracing::warn!(execution.id = %run.execution, error = format!("{error:#}"), "the daemon does not answer");
-                    tokio::time::sleep(PATIENCE).await;
-                }
-                other => return other,
-            }
-        }
+        // Nothing is done twice: whoever finds the name taken has done it before.
+        patiently(|| self.create(run)).await
     }
 
     async fn build(&self, build: &Build) -> anyhow::Result<()> {
@@ -213,7 +202,16 @@ impl Engine for Docker {
     }
 
     async fn has(&self, made: &str) -> anyhow::Result<bool> {
-        self.daemon.has(made, true).await
+        patiently(|| self.daemon.has(made, true)).await
+    }
+
+    async fn inherited(&self, image: &str) -> anyhow::Result<Option<String>> {
+        patiently(|| self.daemon.inherited(image)).await
+    }
+
+    async fn keep_images(&self, needed: &BTreeSet<String>, younger: Duration) -> anyhow::Result<()> {
+        // What is built now is not written down yet.
+        if self.builds.living().is_empty() { self.daemon.keep_images(needed, younger).await } else { Ok(()) }
     }
 
     async fn find(&self, unit: Unit) -> anyhow::Result<Option<Found>> {

@@ -6,7 +6,7 @@ mod nodes;
 mod service;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -25,7 +25,7 @@ use super::{
     Build, End, Engine, Exit, Found, Hindrance, Made, News, OUTPUT_LINES, Room, Run, Unit,
     docker::{
         Builds,
-        daemon::{Daemon, INSTANCE, is_away, settled, there, unit_of},
+        daemon::{Daemon, INSTANCE, is_away, patiently, settled, there, unit_of},
         image::Kind,
         network::{Gates, Way},
         printed, unit,
@@ -43,9 +43,6 @@ const FRESH: Duration = Duration::from_millis(900);
 const GRACE: Duration = Duration::from_secs(30);
 /// How long the printed lines of a service are waited for: a node that is gone sends none.
 const LINES: Duration = Duration::from_secs(5);
-/// How long a manager that does not answer is waited for before a run is given up that was never started.
-const AWAY: Duration = Duration::from_secs(120);
-
 /// Bytes of one secret of a cluster, which takes a little more.
 const SECRET_BYTES: usize = 500_000;
 
@@ -288,16 +285,7 @@ impl Engine for Swarm {
     }
 
     async fn start(&self, run: &Run) -> anyhow::Result<()> {
-        let begun = Instant::now();
-        loop {
-            match self.create(run).await {
-                Err(error) if is_away(&error) && begun.elapsed() < AWAY => {
-                    tracing::warn!(execution.id = %run.execution, error = format!("{error:#}"), "the manager does not answer");
-                    tokio::time::sleep(PATIENCE).await;
-                }
-                other => return other,
-            }
-        }
+        patiently(|| self.create(run)).await
     }
 
     async fn build(&self, build: &Build) -> anyhow::Result<()> {
@@ -310,7 +298,16 @@ impl Engine for Swarm {
     }
 
     async fn has(&self, made: &str) -> anyhow::Result<bool> {
-        self.daemon.has(made, false).await
+        patiently(|| self.daemon.has(made, false)).await
+    }
+
+    async fn inherited(&self, image: &str) -> anyhow::Result<Option<String>> {
+        patiently(|| self.daemon.inherited(image)).await
+    }
+
+    async fn keep_images(&self, needed: &BTreeSet<String>, younger: Duration) -> anyhow::Result<()> {
+        // What is built now is not written down yet.
+        if self.builds.living().is_empty() { self.daemon.keep_images(needed, younger).await } else { Ok(()) }
     }
 
     async fn find(&self, unit: Unit) -> anyhow::Result<Option<Found>> {

@@ -6,6 +6,7 @@ use sqlx::types::Json as SqlJson;
 use crate::{
     app::App,
     build::{self, archive::Reject},
+    engine::Made,
     error::{Error, Result},
     objects,
     store::{
@@ -58,6 +59,9 @@ pub async fn version(app: &App, script: &Script) -> Result<Option<Version>> {
     }
     // It is built: what it needs on a machine of ours is made there by its first run.
     store::script_versions::set_status(&mut tx, id, "SUCCESS", None, now).await?;
+    // Where runs are containers, the image is there as well: whoever starts the first one looks which it is.
+    let image = format!("{}:latest", script.slug);
+    store::script_versions::set_made(&mut tx, id, Made::Image, &image).await?;
     tx.commit().await?;
     Ok(store::script_versions::get(&app.db, id).await?)
 }

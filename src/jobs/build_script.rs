@@ -84,6 +84,7 @@ pub async fn drive(worker: &Worker, job: &Job, lease: Lease) -> anyhow::Result<(
         author,
         script,
         requirements,
+        is_shared: app.coexists,
         sources: memory.sources,
     };
     Builder { worker, job, lease, version, build, memory }.run().await

@@ -374,8 +374,14 @@ impl<'a> Follower<'a> {
             None => true,
         };
         if (over || self.is_late()) && self.stopping.is_none() {
-            self.worker.engine.stop(self.unit()).await?;
-            self.stopping = Some(Instant::now());
+            match self.worker.engine.stop(self.unit()).await {
+                Ok(()) => self.stopping = Some(Instant::now()),
+                Err(error) if !self.lease.has_passed() => {
+                    let id = self.job.subject_id;
+                    tracing::warn!(execution.id = %id, error = format!("{error:#}"), "a unit could not be told to end");
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(true)
     }

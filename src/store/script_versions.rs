@@ -227,6 +227,13 @@ pub async fn set_made(tx: &mut Tx, id: Id, kind: Made, made: &str) -> sqlx::Resu
     within!(tx, |on| sqlx::query(text).bind(id).bind(made).execute(on).await.map(drop))
 }
 
+/// The images of all versions, as engines know them.
+pub async fn images(db: &Db) -> sqlx::Result<Vec<String>> {
+    reading!(db, |on| sqlx::query_scalar("SELECT image FROM script_version WHERE image IS NOT NULL")
+        .fetch_all(on)
+        .await)
+}
+
 /// Whether this version is the newest upload: only then its build speaks for the script.
 pub async fn is_newest(tx: &mut Tx, script: Id, id: Id) -> sqlx::Result<bool> {
     let newest: Option<Id> = within!(tx, |on| sqlx::query_scalar(

@@ -3,6 +3,7 @@
 
 mod arena;
 mod containers;
+mod environments;
 
 use std::time::Duration;
 
@@ -109,10 +110,14 @@ async fn conforms(mut arena: Arena) {
     if arena.kind == arena::Kind::Swarm {
         containers::are_lost_with_their_node(&arena, &admin, &unit).await;
     }
-    let near = match arena.kind {
-        arena::Kind::Docker => Some(containers::serve_beside_sandboxes(&admin, &unit).await),
-        _ => None,
-    };
+    let mut near = None;
+    if arena.kind == arena::Kind::Docker {
+        near = Some(containers::serve_beside_sandboxes(&admin, &unit).await);
+        environments::are_built_and_run_as_they_are(&arena, &admin).await;
+        environments::of_the_existing_server_run_at_once(&arena, &admin).await;
+        environments::go_with_their_script(&arena, &admin).await;
+        containers::go_on_while_their_daemon_is_away(&arena, &admin, &unit).await;
+    }
     if arena.has_containers() {
         nothing_is_known_of_a_stranger(&arena).await;
     }
@@ -213,9 +218,7 @@ async fn a_failed_build_leaves_nothing(arena: &Arena, admin: &Client) {
 
 /// It stands in the run's environment, and nowhere where it could be read.
 async fn a_secret_is_told_to_its_run_alone(arena: &Arena, admin: &Client, unit: &str) {
-    let path = format!("/api/v1/script/{unit}/secrets/UNIT_TOKEN");
-    let grant = admin.request(reqwest::Method::PUT, &path).json(&json!({"value": SECRET}));
-    admin.send(grant).await.data(200);
+    admin.grant(unit, "UNIT_TOKEN", SECRET).await;
     let id = admin.run(unit, &json!({"do": "tell"})).await;
     admin.said(&id, "told ***").await;
     if arena.has_containers() {

@@ -81,6 +81,8 @@ async fn archives_and_parameters_lie_in_s3_where_the_existing_server_looks_too()
         assert_eq!(run["status"], "FINISHED", "{run}");
         assert_eq!((&run["script_version"], &run["results"]["year"]), (&json!(1), &json!(year)));
     }
+    // Where runs are containers, its image would be looked for.
+    assert_eq!(server.rows("script_version WHERE image = 'far-away:latest'").await, 1);
     let versions = admin.get("/api/v1/script/far-away/versions").await.data(200);
     assert_eq!(versions.as_array().unwrap().len(), 1);
     assert_eq!(versions[0]["current"], true);

@@ -1,6 +1,9 @@
 //! A Docker daemon as the engines speak to it: the connection, the names and labels of what is ours, its errors.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use bollard::{Docker, auth::DockerCredentials, errors::Error};
@@ -21,6 +24,11 @@ pub const TIMEOUT: &str = "trends-earth.timeout";
 
 /// How long one question may take. What takes longer is asked again; nothing is done twice by that.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a daemon that does not answer is waited for before a run is given up that was never started.
+const AWAY: Duration = Duration::from_secs(120);
+/// How long it is left alone meanwhile.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The daemon of the settings.
 #[derive(Debug)]
@@ -120,6 +128,20 @@ pub fn status(error: &Error) -> Option<u16> {
     match error {
         Error::DockerResponseServerError { status_code, .. } => Some(*status_code),
         _ => None,
+    }
+}
+
+/// Asks again while the daemon does not answer at all. Nothing may be done twice by that.
+pub async fn patiently<T, F: Future<Output = anyhow::Result<T>>>(ask: impl Fn() -> F) -> anyhow::Result<T> {
+    let begun = Instant::now();
+    loop {
+        match ask().await {
+            Err(error) if is_away(&error) && begun.elapsed() < AWAY => {
+                tracing::warn!(error = format!("{error:#}"), "the daemon does not answer");
+                tokio::time::sleep(PAUSE).await;
+            }
+            other => return other,
+        }
     }
 }
 

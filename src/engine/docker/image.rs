@@ -2,6 +2,7 @@
 //! A build lives only as long as whoever asks for it; one that is lost begins anew.
 
 use std::{
+    collections::{BTreeSet, HashMap},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -10,26 +11,36 @@ use std::{
 use bollard::{
     body_full,
     models::ImageInspect,
-    query_parameters::{BuildImageOptions, CreateImageOptions, PushImageOptions, RemoveImageOptions},
+    query_parameters::{
+        BuildImageOptions, CreateImageOptions, ListImagesOptions, PruneImagesOptions, PushImageOptions,
+        RemoveImageOptions, TagImageOptions,
+    },
 };
 use bytes::Bytes;
 use futures::StreamExt;
 
 use super::{
-    daemon::{Daemon, is_away, settled, there},
-    network::{Gates, Opened, Way},
+    daemon::{Daemon, INSTANCE, is_away, settled, status, there},
+    network::{GATES, Gates, Opened, Way},
+    registry,
     unit::NOBODY,
 };
 use crate::engine::{Build, Entry, Word, process::environment::Index, runtime};
 
+/// Under which tag the existing server keeps the image of a script (contract/scripts-executions.md 5.1).
+const LATEST: &str = "latest";
 /// The folder of our runner's scripts, which they may write to.
 pub const SCRATCH: &str = "/work";
 
 /// Bytes of memory, and microseconds of 100,000, that a step of a build may use.
 const MEMORY: i32 = i32::MAX;
 const CPU_QUOTA: i32 = 200_000;
-/// How often a push is tried.
-const PUSHES: u64 = 3;
+/// How the tags of images with our own runner begin.
+const OURS: &str = "te-";
+/// How long a daemon that does not answer is left alone.
+const PAUSE: Duration = Duration::from_secs(5);
+/// How often a pull or a push is tried.
+const TRIES: u64 = 3;
 /// How long one answer of a build may take: a step that prints nothing says nothing.
 const SILENCE: Duration = Duration::from_secs(3_600);
 
@@ -43,9 +54,11 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Of an image that `Image::to_string` named.
+    /// Of an image that is named as a build names it; all others are of the existing server.
     pub fn of(image: &str) -> Self {
-        if image.contains(":env-") { Kind::Environment } else { Kind::Ours }
+        let name = image.split('@').next().unwrap_or(image);
+        let tag = name.rsplit_once(':').map_or("", |(_, tag)| tag);
+        if tag.starts_with(OURS) { Kind::Ours } else { Kind::Environment }
     }
 
     /// What is started.
@@ -134,14 +147,28 @@ fn base(daemon: &Daemon, build: &Build) -> Result<(Kind, String), Refused> {
 }
 
 impl Task {
-    /// Builds, pushes and names the image; a refusal is a sentence for the author.
+    /// Builds, pushes and names the image; a refusal is a sentence for the author. A daemon that does not answer is waited for,
+    /// as long as a build may take.
     pub async fn run(self, journal: Journal) -> anyhow::Result<Result<String, Refused>> {
+        loop {
+            match self.go(&journal).await {
+                Err(error) if is_away(&error) => {
+                    tracing::warn!(version = %self.build.version, error = format!("{error:#}"), "the daemon does not answer");
+                    journal.log("The engine does not answer; the build waits for it.");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn go(&self, journal: &Journal) -> anyhow::Result<Result<String, Refused>> {
         let (kind, base) = match base(&self.daemon, &self.build) {
             Ok(base) => base,
             Err(refused) => return Ok(Err(refused)),
         };
         let opened = self.gates.open(&self.daemon, Way::Index).await?;
-        self.make(&journal, kind, &base, &opened).await
+        self.make(journal, kind, &base, &opened).await
     }
 
     async fn make(
@@ -163,8 +190,8 @@ impl Task {
             None => format!("trends-earth/{slug}"),
         };
         let digest = self.build.digest.trim_start_matches("sha256:");
-        let mark = if kind == Kind::Environment { "env" } else { "te" };
-        let tag = format!("{mark}-{}", &digest[..digest.len().min(32)]);
+        let mark = if kind == Kind::Environment { "env-" } else { OURS };
+        let tag = format!("{mark}{}", &digest[..digest.len().min(32)]);
         let name = format!("{repository}:{tag}");
         let (recipe, script, index) = (kind.recipe(), self.build.script.clone(), self.index.clone());
         let context = tokio::task::spawn_blocking(move || context(recipe, &script, &index)).await??;
@@ -185,10 +212,19 @@ impl Task {
             return Ok(Ok(format!("{name}@{id}")));
         };
         journal.log(&format!("The image is pushed to {registry}."));
-        match daemon.push(&repository, &tag, journal).await? {
-            Ok(digest) => Ok(Ok(format!("{name}@{digest}"))),
-            Err(refused) => Ok(Err(refused)),
+        let digest = match daemon.push(&repository, &tag, journal).await? {
+            Ok(digest) => digest,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        // The existing server starts no runner but its own.
+        if self.build.is_shared && kind == Kind::Environment {
+            let latest = TagImageOptions { repo: Some(repository.clone()), tag: Some(LATEST.into()) };
+            daemon.docker.tag_image(&name, Some(latest)).await?;
+            if let Err(refused) = daemon.push(&repository, LATEST, journal).await? {
+                return Ok(Err(refused));
+            }
         }
+        Ok(Ok(format!("{name}@{digest}")))
     }
 
     /// Runs the recipe. `last` becomes the image of the last step that has no name.
@@ -329,18 +365,27 @@ pub fn program_context(base: &str, program: &PathBuf) -> anyhow::Result<Bytes> {
 impl Daemon {
     /// Fetches an image if it can be had, and looks at it; one that only this daemon has is good too.
     pub async fn pull(&self, image: &str, journal: &Journal) -> anyhow::Result<Option<ImageInspect>> {
-        let options = CreateImageOptions { from_image: Some(image.to_owned()), ..CreateImageOptions::default() };
         let docker = self.docker.clone().with_timeout(SILENCE);
-        let mut said = docker.create_image(Some(options), None, self.credentials());
-        while let Some(info) = said.next().await {
-            if let Err(error) = info {
-                let error = anyhow::Error::from(error);
-                if is_away(&error) {
-                    return Err(error);
-                }
-                journal.log(&format!("{image} is not pulled: {}", sentence(&error)));
-                break;
+        for attempt in 1..=TRIES {
+            let options = CreateImageOptions { from_image: Some(image.to_owned()), ..CreateImageOptions::default() };
+            let mut said = docker.create_image(Some(options), None, self.credentials());
+            let mut failed = None;
+            while let Some(info) = said.next().await {
+                failed = failed.or(info.err());
             }
+            let Some(error) = failed else { break };
+            let is_missing = status(&error) == Some(404);
+            let error = anyhow::Error::from(error);
+            if is_away(&error) {
+                return Err(error);
+            }
+            journal.log(&format!("{image} is not pulled: {}", sentence(&error)));
+            // One that is here will do; one that is nowhere will not come.
+            let found = there(self.docker.inspect_image(image).await)?;
+            if found.is_some() || is_missing || attempt == TRIES {
+                return Ok(found);
+            }
+            tokio::time::sleep(Duration::from_secs(2 * attempt)).await;
         }
         Ok(there(self.docker.inspect_image(image).await)?)
     }
@@ -354,7 +399,7 @@ impl Daemon {
     ) -> anyhow::Result<Result<String, Refused>> {
         let docker = self.docker.clone().with_timeout(SILENCE);
         let mut why = String::new();
-        for attempt in 1..=PUSHES {
+        for attempt in 1..=TRIES {
             let options = PushImageOptions { tag: Some(tag.to_owned()), ..PushImageOptions::default() };
             let mut said = docker.push_image(repository, Some(options), self.credentials());
             let mut failed = None;
@@ -384,11 +429,24 @@ impl Daemon {
                 Some(error) => why = sentence(&error),
             }
             journal.log(&format!("The push did not succeed ({why})."));
-            if attempt < PUSHES {
+            if attempt < TRIES {
                 tokio::time::sleep(Duration::from_secs(2 * attempt)).await;
             }
         }
         Ok(Err(format!("The image could not be pushed: {why}")))
+    }
+
+    /// An image of the existing server at the registry, by its digest; `None` if there is none, or it is one of ours.
+    pub async fn inherited(&self, image: &str) -> anyhow::Result<Option<String>> {
+        let Some(registry) = &self.settings.registry else { return Ok(None) };
+        let name = format!("{registry}/{image}");
+        let Some(found) = self.pull(&name, &Journal::default()).await? else { return Ok(None) };
+        let labels = found.config.as_ref().and_then(|config| config.labels.as_ref());
+        if labels.is_some_and(|labels| labels.contains_key(INSTANCE)) {
+            return Ok(None);
+        }
+        let digest = pinned(&name, &found);
+        Ok(digest.split_once('@').map(|(_, digest)| format!("{name}@{digest}")))
     }
 
     /// Whether an image can be used: it is here, or the registry has it.
@@ -414,6 +472,41 @@ impl Daemon {
             (None, Some((_, id))) => id,
             _ => image,
         }
+    }
+
+    /// Removes the images of versions that are not among these, and those without a name; not what is younger.
+    pub async fn keep_images(&self, needed: &BTreeSet<String>, younger: Duration) -> anyhow::Result<()> {
+        let label = format!("{INSTANCE}={}", self.instance);
+        let filters = HashMap::from([("label".to_owned(), vec![label])]);
+        let options = ListImagesOptions { filters: Some(filters.clone()), ..ListImagesOptions::default() };
+        let oldest = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(younger);
+        let repositories: BTreeSet<&str> = needed.iter().filter_map(|name| Some(name.rsplit_once(':')?.0)).collect();
+        for image in self.docker.list_images(Some(options)).await? {
+            if u64::try_from(image.created).is_ok_and(|created| created > oldest.as_secs()) {
+                continue;
+            }
+            for name in &image.repo_tags {
+                let Some((repository, tag)) = name.rsplit_once(':') else { continue };
+                let is_needed = needed.contains(name) || (tag == LATEST && repositories.contains(repository));
+                if is_needed || repository.ends_with(GATES) {
+                    continue;
+                }
+                tracing::info!(image = name, "the image of a version that is gone is removed");
+                let start = format!("{repository}@");
+                let digest = image.repo_digests.iter().find_map(|digest| digest.strip_prefix(&start));
+                if let Some(digest) = digest.filter(|_| self.settings.registry.is_some())
+                    && !registry::delete(self, repository, digest).await?
+                {
+                    tracing::info!(image = name, "the registry does not allow that images are deleted");
+                }
+                self.forget_image(name).await?;
+            }
+        }
+        let nameless = [("dangling".to_owned(), vec!["true".to_owned()])];
+        let until = [("until".to_owned(), vec![oldest.as_secs().to_string()])];
+        let options = PruneImagesOptions { filters: Some(filters.into_iter().chain(nameless).chain(until).collect()) };
+        self.docker.prune_images(Some(options)).await?;
+        Ok(())
     }
 
     /// Forgets an image of this daemon; whoever runs it goes on.

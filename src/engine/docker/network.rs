@@ -31,6 +31,8 @@ use crate::{
 pub const PROXY: &str = "http://gate:3128";
 /// Says how a gate was made: one that was made otherwise is made anew.
 pub const GATE: &str = "trends-earth.gate";
+/// The name of their images at a registry.
+pub const GATES: &str = "trends-earth-gate";
 /// Bytes of memory of a gate.
 const MEMORY: i64 = 256 << 20;
 
@@ -171,7 +173,7 @@ impl Gates {
         let digest =
             tokio::task::spawn_blocking(move || anyhow::Ok(tokens::hex(digest_of(&program)?.as_ref()))).await??;
         let repository = match &daemon.settings.registry {
-            Some(registry) => format!("{registry}/trends-earth-gate"),
+            Some(registry) => format!("{registry}/{GATES}"),
             None => "trends-earth/gate".into(),
         };
         let name = format!("{repository}:{}", &digest[..32]);

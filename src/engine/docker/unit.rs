@@ -125,7 +125,8 @@ pub fn container(
         pids_limit: amount(limits.max_processes),
         cap_drop: Some(vec!["ALL".into()]),
         security_opt: Some(vec!["no-new-privileges".into()]),
-        readonly_rootfs: Some(true),
+        // The existing Environment writes beside its program; what it writes goes with the container.
+        readonly_rootfs: Some(kind == Kind::Ours),
         tmpfs: Some([("/tmp".to_owned(), format!("rw,nosuid,nodev,size={}", limits.scratch_bytes))].into()),
         mounts: (kind == Kind::Ours).then(|| vec![scratch]),
         // Names of the outside are the gate's to look up.

@@ -78,7 +78,8 @@ pub fn spec(
         env: Some(env),
         user: kind.user(),
         dir: kind.folder(),
-        read_only: Some(true),
+        // The existing Environment writes beside its program; what it writes goes with the container.
+        read_only: Some(kind == Kind::Ours),
         mounts: Some(std::iter::once(tmp).chain(scratch).collect()),
         stop_grace_period: Some(STOP_GRACE),
         hosts: Some(vec!["169.254.169.254 169.254.169.254".into()]),

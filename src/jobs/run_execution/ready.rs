@@ -38,10 +38,21 @@ impl Follower<'_> {
         let params =
             execution.and_then(|e| e.params).ok_or_else(|| anyhow::anyhow!("execution {id} has no parameters"))?;
         let configuration = build::stored(&version.config)?;
-        let engine = &self.worker.engine;
+        let engine = self.worker.engine.clone();
         let mut made = version.made(engine.makes()).map(str::to_owned);
+        if let Some(image) = made.take_if(|made| engine.makes() == Made::Image && !made.contains('@')) {
+            // The existing server has built it; from now on it is known by its digest.
+            let Some(inherited) = self.meanwhile(engine.inherited(&image)).await? else { return Ok(None) };
+            if let Some(inherited) = &inherited {
+                self.note(version.id, inherited).await?;
+            }
+            made = inherited;
+        }
         let is_missing = match &made {
-            Some(made) => !engine.has(made).await?,
+            Some(made) => {
+                let Some(has) = self.meanwhile(engine.has(made)).await? else { return Ok(None) };
+                !has
+            }
             // A script without packages needs no environment, but every script needs an image.
             None => engine.makes() == Made::Image || needs_packages(&script).await?,
         };
@@ -87,19 +98,33 @@ impl Follower<'_> {
         Ok(())
     }
 
-    /// The folder with the files of a version. They may be far away, so the lease is renewed meanwhile. `None` if the job was
-    /// lost, or the run is to end.
+    /// The folder with the files of a version, which may be far away. `None` if the job was lost, or the run is to end.
     async fn fetch(&mut self, version: &Version) -> anyhow::Result<Option<PathBuf>> {
         let worker = self.worker;
-        let mut unpacked = Box::pin(build::unpacked(&worker.data.path, &worker.app.objects, version));
-        let mut beat = tokio::time::interval(Duration::from_secs(worker.app.config.heartbeat_s));
+        self.meanwhile(build::unpacked(&worker.data.path, &worker.app.objects, version)).await
+    }
+
+    /// Waits for what may take longer than the lease, and renews it meanwhile. `None` if the job was lost, or the run is to end.
+    async fn meanwhile<T>(
+        &mut self,
+        work: impl Future<Output = anyhow::Result<T>> + Send,
+    ) -> anyhow::Result<Option<T>> {
+        let mut work = Box::pin(work);
+        let mut beat = tokio::time::interval(Duration::from_secs(self.worker.app.config.heartbeat_s));
         loop {
             tokio::select! {
                 biased;
                 _ = beat.tick() => if !self.beat().await? || self.stopping.is_some() { return Ok(None) },
-                folder = &mut unpacked => return folder.map(Some),
+                done = &mut work => return done.map(Some),
             }
         }
+    }
+
+    /// Keeps what this engine runs a version with.
+    async fn note(&self, version: Id, made: &str) -> anyhow::Result<()> {
+        let mut tx = self.worker.app.db.begin().await?;
+        store::script_versions::set_made(&mut tx, version, self.worker.engine.makes(), made).await?;
+        Ok(tx.commit().await?)
     }
 
     /// What is granted to the script, for this run, and what the run is lent. It is remembered first. `None` if the job was lost.
@@ -175,6 +200,7 @@ impl Follower<'_> {
                 author,
                 script: script.to_owned(),
                 requirements,
+                is_shared: false,
                 sources,
             };
             engine.build(&build).await?;
@@ -205,9 +231,7 @@ impl Follower<'_> {
                     let built = engine.seal(&build).await?;
                     engine.forget(unit).await?;
                     let built = built.ok_or_else(|| anyhow::anyhow!("a build left nothing"))?;
-                    let mut tx = self.worker.app.db.begin().await?;
-                    store::script_versions::set_made(&mut tx, version.id, engine.makes(), &built).await?;
-                    tx.commit().await?;
+                    self.note(version.id, &built).await?;
                     return Ok(Some(built));
                 }
                 Some(NEEDS_SOURCES) if !sources => engine.forget(unit).await?,

@@ -1,8 +1,17 @@
 //! A server on one engine, and what a test may do to its units from outside.
 
-use std::{net::TcpListener, process::Command, sync::Arc};
+use std::{
+    net::TcpListener,
+    path::PathBuf,
+    process::Command,
+    sync::{Arc, Mutex},
+};
 
 use secrecy::ExposeSecret;
+use tokio::{
+    net::{UnixListener, UnixStream},
+    task::{JoinHandle, JoinSet},
+};
 use trends_earth::{
     engine::{Engine, docker::Docker, swarm::Swarm},
     store,
@@ -25,6 +34,55 @@ pub struct Arena {
     pub many: usize,
     /// Where its daemon listens.
     host: String,
+    /// By which the server reaches it, if that can be cut.
+    pub wire: Option<Wire>,
+}
+
+/// A daemon's socket that can be cut.
+pub struct Wire {
+    host: String,
+    path: PathBuf,
+    target: PathBuf,
+    at_work: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Wire {
+    fn to(host: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("te-wire-{}", store::Id::random()));
+        let target = host.strip_prefix("unix://").unwrap().into();
+        let wire = Wire { host: format!("unix://{}", path.display()), path, target, at_work: Mutex::default() };
+        wire.mend();
+        wire
+    }
+
+    pub fn mend(&self) {
+        let (listener, target) = (UnixListener::bind(&self.path).unwrap(), self.target.clone());
+        let work = async move {
+            let mut open = JoinSet::new();
+            while let Ok((mut near, _)) = listener.accept().await {
+                let target = target.clone();
+                open.spawn(async move {
+                    let mut far = UnixStream::connect(target).await.unwrap();
+                    drop(tokio::io::copy_bidirectional(&mut near, &mut far).await);
+                });
+            }
+        };
+        *self.at_work.lock().unwrap() = Some(tokio::spawn(work));
+    }
+
+    /// Also what is under way ends.
+    pub fn cut(&self) {
+        if let Some(work) = self.at_work.lock().unwrap().take() {
+            work.abort();
+        }
+        drop(std::fs::remove_file(&self.path));
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.cut();
+    }
 }
 
 fn setting(name: &str) -> Result<String, String> {
@@ -36,20 +94,36 @@ fn free_port() -> u16 {
     TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port()
 }
 
+/// What stands for the existing Environment.
+const ENVIRONMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/conformance/environment");
+
+fn docker(host: &str, words: &[&str]) -> String {
+    let mut command = Command::new("docker");
+    // What it remembers of registries is the tests' own.
+    command.env("DOCKER_BUILDKIT", "0").env("DOCKER_CONFIG", std::env::temp_dir().join("te-test-docker"));
+    let output = command.args(["-H", host]).args(words).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
 impl Arena {
     pub async fn process() -> Self {
         let options = Options::default().set("TE_MAX_RUNS", 12);
         let server = Server::with(options).await;
-        Arena { server, kind: Kind::Process, many: 8, host: String::new() }
+        Arena { server, kind: Kind::Process, many: 8, host: String::new(), wire: None }
     }
 
     /// A server on the daemon of the tests, or why there is none.
     pub async fn docker() -> Result<Self, String> {
         let host = setting("TE_TEST_DOCKER_HOST")?;
+        let wire = Wire::to(&host);
+        let base = ["build", "-q", "-t", "te-test/environment:1", "--build-arg", "BASE=te-test/python:base"];
+        docker(&host, &[base.as_slice(), &[ENVIRONMENT]].concat());
         let options = Options::default()
             .set("TE_ENGINE", "docker,process")
             .set("TE_ENGINE_FOR", "near=process")
-            .set("DOCKER_HOST", &host)
+            .set("TE_COEXIST", "on")
+            .set("TE_ENVIRONMENT_IMAGES", "reported=te-test/environment:1")
+            .set("DOCKER_HOST", &wire.host)
             .set("TE_MAX_RUNS", 12)
             .set("TE_LEASE_S", 15)
             .set("REGISTRY_URL", format!("http://{}", setting("TE_TEST_REGISTRY")?))
@@ -59,7 +133,7 @@ impl Arena {
         let options = Options { listen: Some(format!("0.0.0.0:{}", free_port())), ..options };
         let server = Server::with(options).await;
         server.may_log_errors();
-        Ok(Arena { server, kind: Kind::Docker, many: 4, host })
+        Ok(Arena { server, kind: Kind::Docker, many: 4, host, wire: Some(wire) })
     }
 
     /// A server on the manager of the tests' Swarm, or why there is none.
@@ -79,7 +153,7 @@ impl Arena {
         let options = Options { listen: Some(format!("0.0.0.0:{port}")), ..options };
         let server = Server::with(options).await;
         server.may_log_errors();
-        Ok(Arena { server, kind: Kind::Swarm, many: 4, host })
+        Ok(Arena { server, kind: Kind::Swarm, many: 4, host, wire: None })
     }
 
     /// Whether runs can be held at all.
@@ -103,8 +177,28 @@ impl Arena {
     }
 
     fn docker_says(&self, words: &[&str]) -> String {
-        let output = Command::new("docker").args(["-H", &self.host]).args(words).output().unwrap();
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        docker(&self.host, words)
+    }
+
+    /// Whether the tests' registry has an image.
+    pub async fn registry_has(&self, name: &str, tag: &str) -> bool {
+        let registry = setting("TE_TEST_REGISTRY").unwrap();
+        let request = reqwest::Client::new().head(format!("http://{registry}/v2/{name}/manifests/{tag}"));
+        let request = request.header("accept", "application/vnd.docker.distribution.manifest.v2+json");
+        let password = setting("TE_TEST_REGISTRY_PASSWORD").unwrap();
+        request.basic_auth("tests", Some(password)).send().await.unwrap().status().is_success()
+    }
+
+    /// Puts an image of the existing server into the registry.
+    pub fn push_as_the_existing_server(&self, slug: &str) {
+        let registry = setting("TE_TEST_REGISTRY").unwrap();
+        let (name, recipe) = (format!("{registry}/{slug}"), format!("{ENVIRONMENT}/script.Dockerfile"));
+        self.docker_says(&["build", "-q", "-t", &name, "-f", &recipe, ENVIRONMENT]);
+        let password = setting("TE_TEST_REGISTRY_PASSWORD").unwrap();
+        self.docker_says(&["login", "-u", "tests", "-p", &password, &registry]);
+        self.docker_says(&["push", &name]);
+        self.docker_says(&["rmi", "-f", &name]);
+        self.docker_says(&["logout", &registry]);
     }
 
     /// The node that a service's task is on.
@@ -172,6 +266,11 @@ impl Arena {
             Kind::Docker => self.docker_says(&["ps", "-aqf", &format!("name=execution-{execution}")]),
             Kind::Swarm => self.docker_says(&["service", "ls", "-qf", &format!("name=execution-{execution}")]),
         }
+    }
+
+    /// The names of all images.
+    pub fn images(&self) -> String {
+        self.docker_says(&["images", "--format", "{{.Repository}}"])
     }
 
     /// How many images have no name.

@@ -93,6 +93,28 @@ async fn engine_of(admin: &Client, run: &Value) -> String {
     place.split(':').next().unwrap().to_owned()
 }
 
+/// What runs goes on and is heard; what is to start, to end or to be built waits for it.
+pub async fn go_on_while_their_daemon_is_away(arena: &Arena, admin: &Client, unit: &str) {
+    let ticks = json!({"do": "tick", "ticks": 60});
+    let (long, unwanted) = tokio::join!(admin.run(unit, &ticks), admin.run(unit, &ticks));
+    admin.said(&long, "tick 2").await;
+    admin.said(&unwanted, "tick 2").await;
+    let wire = arena.wire.as_ref().unwrap();
+    wire.cut();
+    let waits = admin.run(unit, &json!({"do": "finish", "n": 7})).await;
+    admin.post_empty(&format!("/api/v1/execution/{unwanted}/cancel")).await.expect(202);
+    let slug = admin.publish(&Package::echo("Patient")).await["slug"].as_str().unwrap().to_owned();
+    until("the server has noticed", async || arena.server.log().contains("a unit could not be told to end")).await;
+    admin.said(&long, "tick 30").await;
+    wire.mend();
+    let ends = tokio::join!(admin.ended(&long), admin.ended(&waits), admin.ended(&unwanted), admin.built(&slug));
+    assert_eq!((&ends.0["status"], &ends.1["status"]), (&json!("FINISHED"), &json!("FINISHED")), "{ends:?}");
+    assert_eq!((&ends.2["status"], ends.3.0.as_str()), (&json!("CANCELLED"), "SUCCESS"), "{ends:?}");
+    assert_eq!(admin.log(&long).await.len(), 61, "each line once");
+    let lines: Vec<String> = (0..5).map(|n| format!("line {n}")).collect();
+    assert_eq!(admin.log(&waits).await, lines, "started once");
+}
+
 /// A worker that does not know whether its word was heard says it again.
 pub async fn are_started_once(arena: &Arena, admin: &Client, unit: &str) {
     let id = admin.run(unit, &json!({"do": "tick", "ticks": 10_000})).await;

@@ -126,6 +126,12 @@ impl Client {
         self.request(method, path).multipart(multipart::Form::new().part("file", part))
     }
 
+    /// Grants a secret to a script.
+    pub async fn grant(&self, script: &str, name: &str, value: &str) {
+        let path = format!("/api/v1/script/{script}/secrets/{name}");
+        self.send(self.request(Method::PUT, &path).json(&json!({"value": value}))).await.expect(200);
+    }
+
     /// Publishes a package; the script as answered.
     pub async fn publish(&self, package: &Package) -> Value {
         self.upload(Method::POST, "/api/v1/script", "script.tar.gz", package.pack()).await.data(200)
