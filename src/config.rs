@@ -184,6 +184,8 @@ pub struct Config {
     pub logs_days: u64,
     /// `TE_RESULTS_DAYS`: days that the results of a run are kept after its end; 0, the default, is for ever.
     pub results_days: u64,
+    /// `TE_TOKEN_IN_URL`: the links of the two downloads may carry their token as `?token=`. Default false.
+    pub token_in_url: bool,
     /// `TE_WEBHOOK_ALLOW_PRIVATE`: callers may have addresses of this machine and of private networks called, and without TLS.
     /// Default false.
     pub webhook_allow_private: bool,
@@ -387,6 +389,7 @@ impl Config {
             cache_max_bytes: r.number("TE_CACHE_MAX_BYTES", 20 << 30, 0..=u64::MAX),
             logs_days: r.number("TE_LOGS_DAYS", 0, 0..=36_500),
             results_days: r.number("TE_RESULTS_DAYS", 0, 0..=36_500),
+            token_in_url: r.switch("TE_TOKEN_IN_URL", false),
             webhook_allow_private: r.switch("TE_WEBHOOK_ALLOW_PRIVATE", false),
             s3: S3::read(&mut r),
             objects_shared: r.switch("TE_OBJECTS_SHARED", false),

@@ -3,7 +3,6 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::{Client, Method};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use url::form_urlencoded::Serializer;
 
 use crate::{
@@ -80,7 +79,7 @@ async fn token_url(
 ) -> Result<(Client, String), Failure> {
     let said = outside::ask(http.request(Method::GET, format!("{service}/credentials/oidc"))).await?;
     let mut providers = said["providers"].as_array().map(Vec::as_slice).unwrap_or_default().iter();
-    let named = providers.find(|one| provider.is_none_or(|id| one["id"] == Value::from(id)));
+    let named = providers.find(|one| provider.is_none_or(|id| one["id"] == *id));
     let issuer = named.and_then(|one| one["issuer"].as_str()).ok_or(Failure::Silent)?.trim_end_matches('/');
     let checked = outside::checked(app, PATIENCE).map_err(|_| Failure::Silent)?;
     let configuration = format!("{issuer}/.well-known/openid-configuration");
