@@ -427,6 +427,10 @@ impl Config {
         {
             r.errors.push("TE_SANDBOX=none and TE_SANDBOX=landlock are refused with ENVIRONMENT=prod.".into());
         }
+        let texts = [&config.jwt_secret, &config.gee_secret].map(|key| key.as_ref().map(ExposeSecret::expose_secret));
+        if config.environment == Environment::Prod && texts[0].is_some() && texts[0] == texts[1] {
+            r.errors.push("With ENVIRONMENT=prod GEE_ENCRYPTION_KEY must be another one than JWT_SECRET_KEY.".into());
+        }
         let key_length = config.jwt_secret.as_ref().map_or(0, |key| key.expose_secret().len());
         if config.environment == Environment::Prod && key_length < 32 {
             r.errors.push("With ENVIRONMENT=prod JWT_SECRET_KEY must be set, to 32 characters or more.".into());
