@@ -23,7 +23,7 @@ use crate::{
     },
     clock::Clock,
     config::Config,
-    execution::order::Board,
+    execution::{loan::Given, order::Board},
     fernet::Fernet,
     google::Google,
     limits::{Storage, counters::Counters},
@@ -52,6 +52,8 @@ pub struct Inner {
     /// Encrypts what people store for Earth Engine and openEO; `None` without a key of the settings.
     pub fernet: Option<Fernet>,
     pub google: Google,
+    /// Tokens of Google that runs were given.
+    pub given: Given,
     pub hasher: Hasher,
     pub mailer: Arc<dyn Mailer>,
     /// How often callers have called.
@@ -188,6 +190,7 @@ impl App {
             vault: Vault::new(&secret)?,
             fernet: config.gee_secret.as_ref().map(Fernet::new).transpose()?,
             google: Google::new(&config)?,
+            given: Given::default(),
             mailer: mail::open(&config, &data.path)?,
             hasher: Hasher::new(form),
             coexists,

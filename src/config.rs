@@ -197,6 +197,8 @@ pub struct Config {
     pub logs_days: u64,
     /// `TE_RESULTS_DAYS`: days that the results of a run are kept after its end; 0, the default, is for ever.
     pub results_days: u64,
+    /// `TE_TOKEN_IN_URL`: the links of the two downloads may carry their token as `?token=`. Default false.
+    pub token_in_url: bool,
     /// `TE_WEBHOOK_ALLOW_PRIVATE`: callers may have addresses of this machine and of private networks called, and without TLS.
     /// Default false.
     pub webhook_allow_private: bool,
@@ -405,6 +407,7 @@ impl Config {
             cache_max_bytes: r.number("TE_CACHE_MAX_BYTES", 20 << 30, 0..=u64::MAX),
             logs_days: r.number("TE_LOGS_DAYS", 0, 0..=36_500),
             results_days: r.number("TE_RESULTS_DAYS", 0, 0..=36_500),
+            token_in_url: r.switch("TE_TOKEN_IN_URL", false),
             webhook_allow_private: r.switch("TE_WEBHOOK_ALLOW_PRIVATE", false),
             s3: S3::read(&mut r),
             objects_shared: r.switch("TE_OBJECTS_SHARED", false),
@@ -452,6 +455,10 @@ impl Config {
             && matches!(config.sandbox, SandboxSetting::None | SandboxSetting::Landlock)
         {
             r.errors.push("TE_SANDBOX=none and TE_SANDBOX=landlock are refused with ENVIRONMENT=prod.".into());
+        }
+        let texts = [&config.jwt_secret, &config.gee_secret].map(|key| key.as_ref().map(ExposeSecret::expose_secret));
+        if config.environment == Environment::Prod && texts[0].is_some() && texts[0] == texts[1] {
+            r.errors.push("With ENVIRONMENT=prod GEE_ENCRYPTION_KEY must be another one than JWT_SECRET_KEY.".into());
         }
         let key_length = config.jwt_secret.as_ref().map_or(0, |key| key.expose_secret().len());
         if config.environment == Environment::Prod && key_length < 32 {

@@ -79,7 +79,7 @@ async fn token_url(
 ) -> Result<(Client, String), Failure> {
     let said = outside::ask(http.request(Method::GET, format!("{service}/credentials/oidc"))).await?;
     let mut providers = said["providers"].as_array().map(Vec::as_slice).unwrap_or_default().iter();
-    let named = providers.find(|one| provider.is_none_or(|id| one["id"] == id));
+    let named = providers.find(|one| provider.is_none_or(|id| one["id"] == *id));
     let issuer = named.and_then(|one| one["issuer"].as_str()).ok_or(Failure::Silent)?.trim_end_matches('/');
     let checked = outside::checked(app, PATIENCE).map_err(|_| Failure::Silent)?;
     let configuration = format!("{issuer}/.well-known/openid-configuration");

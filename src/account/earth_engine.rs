@@ -58,9 +58,16 @@ impl Credential {
     pub fn project(&self) -> &str {
         match self {
             Credential::OAuth { project, .. } => project.as_deref().unwrap_or(NO_PROJECT),
-            Credential::ServiceAccount(account) => &account.project_id,
+            Credential::ServiceAccount(account) if is_name(&account.project_id) => &account.project_id,
+            Credential::ServiceAccount(_) => NO_PROJECT,
         }
     }
+}
+
+/// Whether this can be a part of an address: a key's document may say anything.
+fn is_name(project: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
+    !project.is_empty() && !project.starts_with('.') && project.chars().all(fits)
 }
 
 /// Whether Earth Engine works with what a person has stored.

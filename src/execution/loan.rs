@@ -1,7 +1,11 @@
 //! What a run is lent of its owner's Earth Engine credentials, or of the operator's: never the credentials themselves, but a
 //! token and a key made for this run, which the server changes for a short access token while the run lives.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use secrecy::{ExposeSecret, SecretString};
@@ -11,7 +15,7 @@ use crate::{
     account::earth_engine::Credential,
     app::App,
     auth::{self, tokens},
-    google::account::ServiceAccount,
+    google::{Access, account::ServiceAccount},
     outside::Failure,
     store::{self, Id, loans, script_versions::Version, users::Role},
 };
@@ -21,6 +25,30 @@ pub const OF_USER: &str = "user";
 pub const OF_OPERATOR: &str = "default";
 /// What stands where a secret would that is not given.
 const LENT: &str = "lent";
+/// A token that ends sooner is not given again.
+const REST: Duration = Duration::from_secs(300);
+
+/// The tokens that runs were given last, and when they end: however often a run asks, Google is asked once an hour.
+#[derive(Default)]
+pub struct Given(Mutex<HashMap<Id, (Instant, SecretString)>>);
+
+impl Given {
+    fn get(&self, run: Id) -> Option<Access> {
+        let given = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (ends, token) = given.get(&run)?;
+        let left = ends.saturating_duration_since(Instant::now());
+        let expires_in = i64::try_from(left.as_secs()).ok()?;
+        (left > REST).then(|| Access { token: token.clone(), expires_in })
+    }
+
+    fn put(&self, run: Id, access: &Access) {
+        let now = Instant::now();
+        let ends = now + Duration::from_secs(u64::try_from(access.expires_in).unwrap_or(0));
+        let mut given = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        given.retain(|_, (ends, _)| *ends > now + REST);
+        given.insert(run, (ends, access.token.clone()));
+    }
+}
 
 /// What was made for one run, as it is kept, sealed.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -164,11 +192,7 @@ pub enum Brought<'a> {
 }
 
 /// An access token for a living run that brings what it was lent; `None` if it does not.
-pub async fn change(
-    app: &App,
-    execution: Id,
-    brought: Brought<'_>,
-) -> anyhow::Result<Option<Result<crate::google::Access, Failure>>> {
+pub async fn change(app: &App, execution: Id, brought: Brought<'_>) -> anyhow::Result<Option<Result<Access, Failure>>> {
     let Some(loan) = loans::living(&app.db, execution).await? else { return Ok(None) };
     let Some(made) = opened(app, execution, &loan) else { return Ok(None) };
     let right = match brought {
@@ -181,8 +205,13 @@ pub async fn change(
     if !right {
         return Ok(None);
     }
-    match credential(app, &loan.source, loan.user_id).await? {
-        Some(credential) => Ok(Some(credential.access(app).await)),
-        None => Ok(None),
+    if let Some(access) = app.given.get(execution) {
+        return Ok(Some(Ok(access)));
     }
+    let Some(credential) = credential(app, &loan.source, loan.user_id).await? else { return Ok(None) };
+    let got = credential.access(app).await;
+    if let Ok(access) = &got {
+        app.given.put(execution, access);
+    }
+    Ok(Some(got))
 }

@@ -16,6 +16,7 @@ mod matrix;
 mod mend;
 mod news;
 mod oauth;
+mod old_web_app;
 mod openeo_credentials;
 mod platform;
 mod scripts;

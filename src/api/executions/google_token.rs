@@ -15,7 +15,7 @@ use crate::{
     app::App,
     error::{Error, Result},
     execution::loan::{self, Brought},
-    google::{SCOPES, account::GRANT},
+    google::account::GRANT,
     limits::layer::Turn,
     outside::Failure,
     store,
@@ -46,7 +46,7 @@ pub async fn google_token(
         None => Ok(refused(StatusCode::BAD_REQUEST, "invalid_grant", gone)),
         Some(Ok(access)) => {
             let body = json!({"access_token": access.token.expose_secret(), "expires_in": access.expires_in,
-                "token_type": "Bearer", "scope": SCOPES.join(" ")});
+                "token_type": "Bearer"});
             Ok(([("cache-control", "no-store")], Json(body)).into_response())
         }
         Some(Err(Failure::Refused(..))) => {

@@ -8,7 +8,7 @@ use trends_earth::{google::account::ServiceAccount, reading};
 use crate::support::{
     Answer, Client, Package, Server,
     google::{CODE, Google, service_account},
-    processes_of, until,
+    processes_of, python, skip, until,
 };
 
 /// Changes what it was lent, says all it has, tries other doors, and stays.
@@ -77,6 +77,36 @@ async fn change(server: &Server, run: &str, fields: &[(&str, &str)]) -> Answer {
     server.anonymous().post_raw(&path, "application/x-www-form-urlencoded", form).await
 }
 
+/// Google's own library asks for a token with what a run was lent.
+const ASKS: &str = "
+import json, sys
+from google.auth.transport.requests import Request
+from google.oauth2 import credentials, service_account
+kind, lent, url = sys.argv[1:]
+if kind == 'token':
+    asks = credentials.Credentials('lent', refresh_token=lent, token_uri=url, client_id='client-1', client_secret='lent',
+        scopes=['https://www.googleapis.com/auth/earthengine'])
+else:
+    key = dict(json.loads(lent), token_uri=url)
+    asks = service_account.Credentials.from_service_account_info(key, scopes=['https://www.googleapis.com/auth/earthengine'])
+asks.refresh(Request())
+print(asks.token)
+";
+
+/// Checks the token that Google's own library gets, where there is one.
+async fn asked_by_library(server: &Server, run: &str, (kind, lent): (&str, &str), expected: &str) {
+    let import = "import google.auth.transport.requests, google.oauth2.service_account";
+    let python = match python::python("google-auth", import, &[&["google-auth[requests]"]]) {
+        Ok(python) => python,
+        Err(why) => return skip("google_s_own_library_changes_a_loan", &why),
+    };
+    let url = format!("{}/api/v1/execution/{run}/google-token", server.base);
+    let mut command = std::process::Command::new(python);
+    command.args(["-c", ASKS, kind, lent, &url]).env("NO_PROXY", "127.0.0.1");
+    let said = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&said.stdout).trim_end(), expected, "{}", String::from_utf8_lossy(&said.stderr));
+}
+
 async fn consent(ada: &Client) {
     let begun = ada.post_empty("/api/v1/user/me/gee-oauth/initiate").await.data(200);
     let state = begun["state"].as_str().unwrap();
@@ -141,7 +171,10 @@ async fn a_run_is_lent_its_owner_s_consent_and_its_tasks_end_when_it_is_cancelle
     assert_eq!(change(&server, &run, &refresh("1//good")).await.expect(400)["error"], "invalid_grant");
     assert_eq!(change(&server, &run, &[]).await.expect(400)["error"], "unsupported_grant_type");
     let own = [("grant_type", "refresh_token"), ("refresh_token", token.as_str())];
-    assert_eq!(change(&server, &run, &own).await.expect(200)["expires_in"], 3599);
+    let again = change(&server, &run, &own).await.expect(200);
+    assert!(again["expires_in"].as_i64().unwrap() > 3_000 && again["access_token"] == "refreshed", "{again}");
+    asked_by_library(&server, &run, ("token", &token), "refreshed").await;
+    assert_eq!(google.calls(), [], "one token an hour");
 
     ada.post_empty(&format!("/api/v1/execution/{run}/cancel")).await.expect(202);
     assert_eq!(ada.ended(&run).await["status"], "CANCELLED");
@@ -200,7 +233,9 @@ async fn runs_without_an_own_credential_are_lent_the_operator_s_and_only_by_scri
     );
     let own = signed(&made);
     let got = change(&server, &run, &[("grant_type", GRANT), ("assertion", &own)]).await.expect(200);
-    assert_eq!(got["access_token"], "token of operator@operator-project.iam.gserviceaccount.com");
+    let token = "token of operator@operator-project.iam.gserviceaccount.com";
+    assert_eq!(got["access_token"], token);
+    asked_by_library(&server, &run, ("account", &made), token).await;
     ada.post_empty(&format!("/api/v1/execution/{run}/cancel")).await.expect(202);
     ada.ended(&run).await;
     assert_eq!(
