@@ -19,7 +19,7 @@ use crate::{
         secrets::{self, Mask},
     },
     objects,
-    store::{self, executions::Parts, logs::Line, script_versions::Version},
+    store::{self, Id, executions::Parts, logs::Line, script_versions::Version},
 };
 
 impl Follower<'_> {
