@@ -1,4 +1,4 @@
-//! What of people and tokens is of no use any more: expired sessions and links, revocations of tokens that have ended, failures
+//! What of people and tokens is of no use any more: expired sessions, links and codes, revocations of tokens that have ended, failures
 //! of addresses that nobody has, letters that were sent. In small batches, by any worker, every hour.
 
 use chrono::TimeDelta;
@@ -14,6 +14,7 @@ pub async fn sweep(app: &App) -> anyhow::Result<()> {
     let limits = [
         (store::sweep::EXPIRED_SESSIONS, now),
         (store::sweep::DEAD_LINKS, now - TimeDelta::days(30)),
+        (store::sweep::DEAD_CODES, now - TimeDelta::days(30)),
         (store::sweep::ENDED_REVOCATIONS, now),
         (store::sweep::UNKNOWN_LOGINS, now - TimeDelta::days(1)),
         (store::sweep::SENT_LETTERS, now - TimeDelta::days(30)),

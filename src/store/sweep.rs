@@ -15,6 +15,8 @@ pub type Kind = (&'static str, &'static str, &'static str);
 pub const EXPIRED_SESSIONS: Kind = ("refresh_tokens", "id", "expires_at < $1");
 /// Links to set a password that work no more.
 pub const DEAD_LINKS: Kind = ("password_reset_token", "id", "expires_at < $1");
+/// Codes for mails to many that work no more.
+pub const DEAD_CODES: Kind = ("bulk_email_verification_token", "id", "expires_at < $1");
 /// Revocations of tokens that have ended by themselves since.
 pub const ENDED_REVOCATIONS: Kind = ("token_revocation", "jti", "expires_at < $1");
 /// Failures of addresses that nobody has, a day after the last one.
