@@ -125,6 +125,8 @@ pub struct Config {
     pub unsubscribe_secret: Option<SecretString>,
     /// `UNSUBSCRIBE_TOKEN_EXPIRY_DAYS`: days that such links of ours work. Default 180.
     pub unsubscribe_days: i64,
+    /// `INACTIVE_TOKEN_DAYS`: days after which a session that nobody uses ends; 0 is never. Default 14.
+    pub inactive_token_days: i64,
     /// `OAUTH2_TOKEN_LIFETIME_SECONDS`: seconds that a service client's token lives. Default 1800.
     pub client_token_s: i64,
     /// `TE_ADMIN_EMAIL` and `TE_ADMIN_PASSWORD`: create the first SUPERADMIN of an empty installation.
@@ -351,6 +353,7 @@ impl Config {
             postal_address: r.text("TE_MAIL_POSTAL_ADDRESS"),
             unsubscribe_secret: r.secret("UNSUBSCRIBE_JWT_SECRET"),
             unsubscribe_days: r.number("UNSUBSCRIBE_TOKEN_EXPIRY_DAYS", 180, 1..=36_500),
+            inactive_token_days: r.number("INACTIVE_TOKEN_DAYS", 14, 0..=3_650),
             client_token_s: r.number("OAUTH2_TOKEN_LIFETIME_SECONDS", 1_800, 60..=86_400),
             admin,
             sandbox: r.choice(
