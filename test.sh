@@ -188,6 +188,7 @@ else
 fi
 if $long; then
     part "200 kills on SQLite" env TEST_DATABASE_URL= TE_TEST_KILLS=200 cargo test --test it durability
+    part "10,000 letters, two kills" env TEST_DATABASE_URL= TE_TEST_LETTERS=10000 cargo test --test it -- bulk_mail::everybody
     part "200 cancels, 200 containers, a million filters, random bodies" env TEST_DATABASE_URL= TE_TEST_CANCELS=200 TE_TEST_CONTAINERS=200 \
         TE_TEST_BODIES=200 TE_TEST_FILTERS=1000000 cargo test --test it -- pressure:: api::bad_input::fuzz search::
 fi

@@ -4,6 +4,7 @@ pub mod audit;
 pub mod auth;
 pub mod bodies;
 pub mod boundaries;
+pub mod bulk_email;
 pub mod clients;
 pub mod cors;
 pub mod csv;
@@ -128,6 +129,7 @@ pub fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(pages::routes())
         .merge(news::routes())
         .merge(boundaries::routes())
+        .merge(bulk_email::routes())
         .merge(gee_credentials::routes())
         .merge(openeo_credentials::routes())
         .merge(google_groups::routes())

@@ -126,10 +126,20 @@ pub struct Config {
     pub sparkpost_url: String,
     /// `TE_MAIL_FROM`: who mails come from. Default `Trends.Earth <api@trends.earth>`.
     pub mail_from: String,
+    /// `BULK_EMAIL_FROM_EMAIL`: who mails to many come from. Default noreply@trends.earth.
+    pub bulk_from: String,
+    /// `BULK_EMAIL_MAX_RECIPIENTS`: more recipients than this ask for a code that is mailed to the sender. Default 50.
+    pub bulk_max_recipients: i64,
+    /// `BULK_EMAIL_APPROVED_SENDERS`: comma list of addresses of SUPERADMINs who may write to many; lower case. Default: nobody.
+    pub bulk_senders: Vec<String>,
+    /// `TE_MAIL_POSTAL_ADDRESS`: stands below mails to many, as the law of many countries asks.
+    pub postal_address: Option<String>,
     /// `UNSUBSCRIBE_JWT_SECRET`: key of links to unsubscribe that the existing server mailed. Default: that of access tokens.
     pub unsubscribe_secret: Option<SecretString>,
     /// `UNSUBSCRIBE_TOKEN_EXPIRY_DAYS`: days that such links of ours work. Default 180.
     pub unsubscribe_days: i64,
+    /// `INACTIVE_TOKEN_DAYS`: days after which a session that nobody uses ends; 0 is never. Default 14.
+    pub inactive_token_days: i64,
     /// `OAUTH2_TOKEN_LIFETIME_SECONDS`: seconds that a service client's token lives. Default 1800.
     pub client_token_s: i64,
     /// `TE_ADMIN_EMAIL` and `TE_ADMIN_PASSWORD`: create the first SUPERADMIN of an empty installation.
@@ -359,8 +369,13 @@ impl Config {
             sparkpost_key: r.secret("SPARKPOST_API_KEY"),
             sparkpost_url: r.url("TE_SPARKPOST_URL").unwrap_or_else(|| "https://api.sparkpost.com".into()),
             mail_from: r.text("TE_MAIL_FROM").unwrap_or_else(|| "Trends.Earth <api@trends.earth>".into()),
+            bulk_from: r.text("BULK_EMAIL_FROM_EMAIL").unwrap_or_else(|| "noreply@trends.earth".into()),
+            bulk_max_recipients: r.number("BULK_EMAIL_MAX_RECIPIENTS", 50, 0..=1_000_000),
+            bulk_senders: r.list("BULK_EMAIL_APPROVED_SENDERS").unwrap_or_default(),
+            postal_address: r.text("TE_MAIL_POSTAL_ADDRESS"),
             unsubscribe_secret: r.secret("UNSUBSCRIBE_JWT_SECRET"),
             unsubscribe_days: r.number("UNSUBSCRIBE_TOKEN_EXPIRY_DAYS", 180, 1..=36_500),
+            inactive_token_days: r.number("INACTIVE_TOKEN_DAYS", 14, 0..=3_650),
             client_token_s: r.number("OAUTH2_TOKEN_LIFETIME_SECONDS", 1_800, 60..=86_400),
             admin,
             engines,
@@ -430,6 +445,12 @@ impl Config {
         if is_cluster && config.internal_url.is_none() {
             r.errors.push("With TE_ENGINE=swarm API_INTERNAL_URL must say how the nodes reach this server.".into());
         }
+        if config.bulk_from.parse::<lettre::message::Mailbox>().is_err() {
+            let from = &config.bulk_from;
+            r.errors
+                .push(format!("BULK_EMAIL_FROM_EMAIL is {from:?}; it must be an address such as news@example.org."));
+        }
+        config.bulk_senders.iter_mut().for_each(|sender| *sender = sender.to_lowercase());
         for origin in &config.cors_origins {
             let local = ["localhost", "127.0.0.1"].iter().any(|host| origin.contains(host));
             if local && config.environment == Environment::Prod {

@@ -18,7 +18,7 @@ static MESSAGE: LazyLock<Builder<'static>> = LazyLock::new(|| {
 });
 
 /// Tags of mails (contract/content-admin.md 3.2).
-const MAIL_TAGS: [&str; 36] = [
+const MAIL_TAGS: [&str; 37] = [
     "a",
     "b",
     "blockquote",
@@ -47,6 +47,7 @@ const MAIL_TAGS: [&str; 36] = [
     "s",
     "span",
     "strong",
+    "style",
     "table",
     "tbody",
     "td",
@@ -73,6 +74,7 @@ static MAIL: LazyLock<Builder<'static>> = LazyLock::new(|| {
     let mut builder = Builder::empty();
     builder
         .tags(MAIL_TAGS.into())
+        .clean_content_tags(HashSet::new())
         .tag_attributes(attributes)
         .generic_attributes(["style"].into())
         .url_schemes(SCHEMES.into())

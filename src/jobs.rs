@@ -10,6 +10,7 @@ pub mod reconcile;
 pub mod refresh_boundaries;
 pub mod report_engine;
 pub mod run_execution;
+pub mod send_bulk_mail;
 pub mod send_mail;
 pub mod send_webhook;
 pub mod sweep_accounts;
@@ -17,6 +18,7 @@ pub mod sweep_cache;
 pub mod sweep_images;
 pub mod sweep_runs;
 pub mod sweep_units;
+pub mod sync_suppressions;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -47,6 +49,12 @@ pub const BUILD_SCRIPT: &str = "build_script";
 pub const SEND_MAIL: &str = "send_mail";
 /// Kind of job: a call to the address that the caller of a run gave.
 pub const SEND_WEBHOOK: &str = "send_webhook";
+/// Kind of job: the letters of a mail to many are written.
+pub const SEND_BULK_MAIL: &str = "send_bulk_mail";
+/// Kind of job: one of these letters; other letters come before it.
+pub const SEND_BULK_LETTER: &str = "send_bulk_letter";
+/// Kind of job: who wants no more mails, from SparkPost.
+pub const SYNC_SUPPRESSIONS: &str = "sync_suppressions";
 /// Kind of job: boundaries of countries, from geoBoundaries.
 pub const REFRESH_BOUNDARIES: &str = "refresh_boundaries";
 

@@ -132,6 +132,11 @@ const RUN: [Limit; 1] = [Limit::per(50, Unit::Second)];
 /// Sign-ins of a run.
 const RUN_SIGN_IN: [Limit; 1] = [Limit::per(600, Unit::Minute)];
 
+/// Codes and test letters of mails to many, whoever asks.
+const BULK_CODE: [Limit; 1] = [Limit::per(10, Unit::Hour)];
+/// Mails to many, whoever sends.
+const BULK_SEND: [Limit; 2] = [Limit::per(10, Unit::Hour), Limit::per(30, Unit::Day)];
+
 /// What kind of route it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Group {
@@ -140,6 +145,8 @@ pub enum Group {
     PasswordReset,
     UserCreation,
     ExecutionRun,
+    BulkCode,
+    BulkSend,
 }
 
 impl Group {
@@ -159,6 +166,10 @@ impl Group {
             "/api/v1/user" if posts => Group::UserCreation,
             "/api/v1/unsubscribe" | "/unsubscribe" => Group::UserCreation,
             "/api/v1/script/{script}/run" | "/api/v1/execution/{execution}/rerun" => Group::ExecutionRun,
+            "/api/v1/bulk-email/{id}/send" => Group::BulkSend,
+            "/api/v1/bulk-email/{id}/send-verification"
+            | "/api/v1/bulk-email/{id}/send-test"
+            | "/api/v1/bulk-email/{id}/send-test-self" => Group::BulkCode,
             _ => Group::Default,
         })
     }
@@ -170,6 +181,8 @@ impl Group {
             Group::PasswordReset => &limits.password_reset,
             Group::UserCreation => &limits.user_creation,
             Group::ExecutionRun => &limits.execution_run,
+            Group::BulkCode => &BULK_CODE,
+            Group::BulkSend => &BULK_SEND,
         }
     }
 
@@ -179,7 +192,12 @@ impl Group {
             Group::Auth => Some(20),
             // A whole class asks for its links within one minute.
             Group::PasswordReset => Some(60),
-            Group::Default | Group::UserCreation | Group::ExecutionRun => None,
+            Group::Default | Group::UserCreation | Group::ExecutionRun | Group::BulkCode | Group::BulkSend => None,
         }
+    }
+
+    /// Whether administrators are limited too.
+    fn is_for_all(self) -> bool {
+        matches!(self, Group::BulkCode | Group::BulkSend)
     }
 }

@@ -1,8 +1,10 @@
 //! Mail: a letter is a row of the outbox, written in the transaction that it tells of, and sent later by a job.
 //! Three ways to send: SMTP, SparkPost's HTTP API, or files in the data folder.
 
+pub mod bulk;
 mod file;
 pub mod letters;
+pub mod recipients;
 mod smtp;
 mod sparkpost;
 
@@ -35,6 +37,11 @@ pub trait Mailer: Send + Sync {
     /// Whether mail could be sent now, and by what: for `check`.
     async fn check(&self) -> anyhow::Result<String>;
 
+    /// Whether it sends at all.
+    fn sends(&self) -> bool {
+        true
+    }
+
     /// Removes what this machine keeps of the letters to an address, because its person is gone.
     async fn forget(&self, _recipient: &str) -> anyhow::Result<()> {
         Ok(())
@@ -50,6 +57,10 @@ impl Mailer for Nowhere {
         Err(NotSent("no mail service is set up (TE_SMTP_URL or SPARKPOST_API_KEY)".into()))
     }
 
+    fn sends(&self) -> bool {
+        false
+    }
+
     async fn check(&self) -> anyhow::Result<String> {
         anyhow::bail!("no mail is sent: set TE_SMTP_URL or SPARKPOST_API_KEY")
     }
@@ -62,6 +73,10 @@ struct Kept;
 impl Mailer for Kept {
     async fn send(&self, _: &Outgoing) -> Result<(), NotSent> {
         Err(NotSent("a rehearsal sends nothing".into()))
+    }
+
+    fn sends(&self) -> bool {
+        false
     }
 
     async fn check(&self) -> anyhow::Result<String> {
@@ -85,6 +100,15 @@ pub fn open(config: &Config, data: &Path) -> anyhow::Result<Arc<dyn Mailer>> {
         return Ok(Arc::new(Nowhere));
     }
     Ok(Arc::new(file::Folder::new(&data.join("mail"), &config.mail_from)))
+}
+
+/// How a mail program lets somebody unsubscribe from a mail to many by one click (RFC 2369, RFC 8058).
+fn unsubscribe_headers(mail: &Outgoing) -> Vec<(&'static str, String)> {
+    mail.unsubscribe_url.iter().fold(Vec::new(), |mut headers, url| {
+        headers.push(("List-Unsubscribe", format!("<{url}>")));
+        headers.push(("List-Unsubscribe-Post", "List-Unsubscribe=One-Click".to_owned()));
+        headers
+    })
 }
 
 /// Writes a letter into the outbox, with the job that sends it. A second one of the same subject and event is none.

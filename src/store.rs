@@ -3,6 +3,9 @@
 
 pub mod audit;
 pub mod boundaries;
+pub mod bulk_email_recipient_lists;
+pub mod bulk_email_verification_tokens;
+pub mod bulk_emails;
 pub mod copy;
 pub mod credentials;
 pub mod db;

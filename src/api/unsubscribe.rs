@@ -19,7 +19,7 @@ use crate::{
 };
 
 pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(get, update))
+    OpenApiRouter::new().routes(routes!(get, update, one_click))
 }
 
 /// The switches, and the columns that they are.
@@ -99,5 +99,16 @@ async fn update(State(app): State<App>, query: Pairs, request: axum::extract::Re
         return Err(Error::invalid("No valid subscription fields provided."));
     }
     let changed = set(&app, person.id, switches).await?;
+    Ok(Json(Kept { data: Subscriptions::of(&changed), message: "Subscription preferences updated." }))
+}
+
+/// What a mail program calls when somebody unsubscribes with its own button (RFC 8058): mails to many end, and notices about the
+/// own executions go on. Public.
+#[utoipa::path(post, path = "/api/v1/unsubscribe", tag = "users", security(()), params(("token" = String, Query)),
+    responses((status = 200, body = Kept), (status = 400, body = ErrorBody), (status = 404, body = ErrorBody)))]
+async fn one_click(State(app): State<App>, query: Pairs) -> Result<Json<Kept>> {
+    let person = person(&app, query.get("token")).await?;
+    let many = SWITCHES.iter().filter(|(name, _)| *name != "automated").map(|(_, column)| (*column, false));
+    let changed = set(&app, person.id, many.collect()).await?;
     Ok(Json(Kept { data: Subscriptions::of(&changed), message: "Subscription preferences updated." }))
 }

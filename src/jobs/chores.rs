@@ -10,8 +10,9 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    CANCEL_TASKS, Lease, REFRESH_BOUNDARIES, SEND_MAIL, SEND_WEBHOOK, cancel_tasks, fold_statistics, reconcile,
-    refresh_boundaries, send_mail, send_webhook, sweep_accounts, sweep_runs,
+    CANCEL_TASKS, Lease, REFRESH_BOUNDARIES, SEND_BULK_LETTER, SEND_BULK_MAIL, SEND_MAIL, SEND_WEBHOOK,
+    SYNC_SUPPRESSIONS, cancel_tasks, fold_statistics, reconcile, refresh_boundaries, send_bulk_mail, send_mail,
+    send_webhook, sweep_accounts, sweep_runs, sync_suppressions,
 };
 use crate::{
     app::App,
@@ -19,8 +20,10 @@ use crate::{
     store::{self, Id, jobs::Job},
 };
 
-/// The kinds of jobs.
-const KINDS: [&str; 4] = [SEND_MAIL, SEND_WEBHOOK, CANCEL_TASKS, REFRESH_BOUNDARIES];
+/// What is taken on first: a mail to many keeps nobody else waiting.
+const FIRST: [&str; 6] =
+    [SEND_MAIL, SEND_WEBHOOK, CANCEL_TASKS, SEND_BULK_MAIL, SYNC_SUPPRESSIONS, REFRESH_BOUNDARIES];
+const LAST: [&str; 1] = [SEND_BULK_LETTER];
 /// Letters and calls that are sent at one time.
 const AT_ONCE: usize = 4;
 /// How often what is of no use is swept.
@@ -59,6 +62,9 @@ pub async fn work(app: App) {
             }
             if let Err(error) = refresh_boundaries::schedule(&app).await {
                 tracing::warn!(error = format!("{error:#}"), "a refresh of boundaries could not be queued");
+            }
+            if let Err(error) = sync_suppressions::schedule(&app).await {
+                tracing::warn!(error = format!("{error:#}"), "asking SparkPost could not be queued");
             }
         }
         if folded.is_none_or(|at| at.elapsed() >= FOLD) {
@@ -99,7 +105,11 @@ async fn round(app: &App, worker: Id, driven: &TaskTracker, room: &Arc<Semaphore
     while let Ok(seat) = room.clone().try_acquire_owned() {
         let (now, sent) = (app.clock.now(), Instant::now());
         let until = after(now, app.config.lease_s);
-        let Some(job) = store::jobs::claim_anywhere(&app.db, &KINDS, worker, until, now).await? else { break };
+        let mut job = store::jobs::claim_anywhere(&app.db, &FIRST, worker, until, now).await?;
+        if job.is_none() {
+            job = store::jobs::claim_anywhere(&app.db, &LAST, worker, until, now).await?;
+        }
+        let Some(job) = job else { break };
         let mut lease = Lease::new(Duration::from_secs(app.config.lease_s));
         lease.renewed(sent);
         let app = app.clone();
@@ -114,13 +124,26 @@ async fn round(app: &App, worker: Id, driven: &TaskTracker, room: &Arc<Semaphore
 
 async fn drive(app: &App, job: &Job, lease: Lease) {
     let driven = match job.kind.as_str() {
-        SEND_MAIL => send_mail::drive(app, job, lease).await,
+        SEND_MAIL | SEND_BULK_LETTER => send_mail::drive(app, job, lease).await,
         CANCEL_TASKS => cancel_tasks::drive(app, job, lease).await,
+        SEND_BULK_MAIL => send_bulk_mail::drive(app, job).await,
+        SYNC_SUPPRESSIONS => sync_suppressions::drive(app, job).await,
         REFRESH_BOUNDARIES => refresh_boundaries::drive(app, job).await,
         _ => send_webhook::drive(app, job, lease).await,
     };
     if let Err(error) = driven {
         // The lease passes, and the job is claimed again.
         tracing::warn!(kind = job.kind, error = format!("{error:#}"), "a chore was given up for now");
+    }
+}
+
+/// Renews the lease of a job that takes longer than one; ends when it is lost.
+pub async fn until_lost(app: &App, job: &Job) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(app.config.heartbeat_s)).await;
+        let until = after(app.clock.now(), app.config.lease_s);
+        if let Ok(None) = store::jobs::heartbeat(&app.db, job, until).await {
+            return;
+        }
     }
 }

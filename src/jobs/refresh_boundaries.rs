@@ -1,14 +1,12 @@
 //! Asks geoBoundaries for what is new, now and then and on one node, if the settings say where it is.
 
-use std::time::Duration;
-
 use chrono::TimeDelta;
 
 use crate::{
     app::App,
     boundaries::refresh::refresh,
     clock::after,
-    jobs::REFRESH_BOUNDARIES,
+    jobs::{REFRESH_BOUNDARIES, chores::until_lost},
     store::{
         self, Id,
         boundaries::RELEASES,
@@ -67,15 +65,4 @@ async fn all(app: &App, job: &Job) -> anyhow::Result<()> {
         tracing::info!(release, ?outcome, "boundaries are as geoBoundaries has them");
     }
     Ok(())
-}
-
-/// Renews the lease while files are fetched; ends when it is lost.
-async fn until_lost(app: &App, job: &Job) {
-    loop {
-        tokio::time::sleep(Duration::from_secs(app.config.heartbeat_s)).await;
-        let until = after(app.clock.now(), app.config.lease_s);
-        if let Ok(None) = store::jobs::heartbeat(&app.db, job, until).await {
-            return;
-        }
-    }
 }

@@ -153,7 +153,8 @@ impl Inner {
                 let Err(refusal) = self.count(&who, limits, false).await else { return Ok(()) };
                 // Only who has used up his turns is asked for his role.
                 let user = auth::of_token(&self.app, *access, self.caller.clone()).await.ok();
-                if user.as_ref().is_some_and(|user| user.is_admin() || user.is_environment) {
+                let exempt = user.as_ref().is_some_and(|user| user.is_admin() || user.is_environment);
+                if exempt && !self.group.is_for_all() {
                     self.state().exempt = true;
                     return Ok(());
                 }

@@ -31,20 +31,25 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         ("password.html", include_str!("letters/en/password.html")),
         ("execution.txt", include_str!("letters/en/execution.txt")),
         ("execution.html", include_str!("letters/en/execution.html")),
+        ("bulk.txt", include_str!("letters/en/bulk.txt")),
+        ("bulk.html", include_str!("letters/en/bulk.html")),
+        ("code.txt", include_str!("letters/en/code.txt")),
+        ("code.html", include_str!("letters/en/code.html")),
     ] {
         templates.add_template(name, text).unwrap();
     }
     templates
 });
 
-fn rendered(name: &str, values: &minijinja::Value) -> Result<(String, String)> {
+/// A letter's words, plain and as HTML.
+pub(super) fn rendered(name: &str, values: &minijinja::Value) -> Result<(String, String)> {
     let render =
         |kind: &str| -> Result<String> { Ok(TEMPLATES.get_template(&format!("{name}.{kind}"))?.render(values)?) };
     Ok((render("txt")?, render("html")?))
 }
 
 /// A link that was made here of a setting and a token: its slashes stay slashes.
-fn own(link: &str) -> minijinja::Value {
+pub(super) fn own(link: &str) -> minijinja::Value {
     minijinja::Value::from_safe_string(html_escape::encode_double_quoted_attribute(link).into_owned())
 }
 

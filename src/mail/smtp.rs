@@ -6,7 +6,10 @@ use anyhow::Context;
 use async_trait::async_trait;
 use lettre::{
     AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
-    message::{Mailbox, MultiPart, SinglePart},
+    message::{
+        Mailbox, MultiPart, SinglePart,
+        header::{HeaderName, HeaderValue},
+    },
 };
 use secrecy::{ExposeSecret, SecretString};
 
@@ -33,7 +36,7 @@ impl Smtp {
 
 /// A mail as it goes over the wire.
 pub fn message(mail: &Outgoing, from: &str) -> anyhow::Result<Message> {
-    let from: Mailbox = from.parse().context("TE_MAIL_FROM is no address")?;
+    let from: Mailbox = mail.sender.as_deref().unwrap_or(from).parse().context("the sender is no address")?;
     let to: Mailbox = mail.recipient.parse().context("the recipient is no address")?;
     let domain = from.email.domain().to_owned();
     let builder = Message::builder()
@@ -43,12 +46,17 @@ pub fn message(mail: &Outgoing, from: &str) -> anyhow::Result<Message> {
         .message_id(Some(format!("<{}@{domain}>", mail.id)))
         .date(std::time::SystemTime::from(mail.created_at.and_utc()));
     let text = SinglePart::plain(mail.text.clone());
-    Ok(match &mail.html {
+    let mut message = match &mail.html {
         Some(html) => {
             builder.multipart(MultiPart::alternative().singlepart(text).singlepart(SinglePart::html(html.clone())))?
         }
         None => builder.singlepart(text)?,
-    })
+    };
+    for (name, value) in super::unsubscribe_headers(mail) {
+        let name = HeaderName::new_from_ascii(name.to_owned()).context("a header has no such name")?;
+        message.headers_mut().insert_raw(HeaderValue::new(name, value));
+    }
+    Ok(message)
 }
 
 #[async_trait]

@@ -35,12 +35,19 @@ impl SparkPost {
 #[async_trait]
 impl Mailer for SparkPost {
     async fn send(&self, mail: &Outgoing) -> Result<(), NotSent> {
-        let from = json!({"email": self.from.email.to_string(), "name": self.from.name});
-        let body = json!({
+        let sender = mail.sender.as_deref().and_then(|sender| sender.parse::<lettre::message::Mailbox>().ok());
+        let from = sender.as_ref().unwrap_or(&self.from);
+        let from = json!({"email": from.email.to_string(), "name": from.name});
+        let headers: serde_json::Map<String, serde_json::Value> =
+            super::unsubscribe_headers(mail).into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+        let mut body = json!({
             "recipients": [{"address": {"email": mail.recipient}}],
             "content": {"from": from, "subject": mail.subject, "html": mail.html, "text": mail.text},
-            "options": {"transactional": true},
+            "options": {"transactional": mail.unsubscribe_url.is_none()},
         });
+        if !headers.is_empty() {
+            body["content"]["headers"] = headers.into();
+        }
         let request = self.http.post(&self.url).header("authorization", self.key.expose_secret()).json(&body);
         let answer = request.send().await.map_err(|error| NotSent(error.without_url().to_string()))?;
         if answer.status().is_success() {

@@ -120,6 +120,18 @@ pub async fn insert(tx: &mut Tx, new: &NewJob<'_>, now: Time) -> sqlx::Result<()
     .map(drop))
 }
 
+/// A job of this key that waits need not wait any longer.
+pub async fn hasten(tx: &mut Tx, unique_key: &str, now: Time) -> sqlx::Result<()> {
+    within!(tx, |on| sqlx::query(
+        "UPDATE job SET run_at = $2 WHERE unique_key = $1 AND state = 'waiting' AND run_at > $2"
+    )
+    .bind(unique_key)
+    .bind(now)
+    .execute(on)
+    .await
+    .map(drop))
+}
+
 /// Gives a run that nobody drives a job: to be dispatched, or, with a place, to be taken over there at once.
 pub async fn insert_again(tx: &mut Tx, execution: Id, scope: Option<&str>, now: Time) -> sqlx::Result<()> {
     within!(tx, |on| {

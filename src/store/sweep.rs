@@ -13,8 +13,12 @@ pub type Kind = (&'static str, &'static str, &'static str);
 
 /// Refresh tokens whose time is over.
 pub const EXPIRED_SESSIONS: Kind = ("refresh_tokens", "id", "expires_at < $1");
+/// Sessions that nobody has used, since they began or since they were used last.
+pub const IDLE_SESSIONS: Kind = ("refresh_tokens", "id", "COALESCE(last_used_at, created_at) < $1");
 /// Links to set a password that work no more.
 pub const DEAD_LINKS: Kind = ("password_reset_token", "id", "expires_at < $1");
+/// Codes for mails to many that work no more.
+pub const DEAD_CODES: Kind = ("bulk_email_verification_token", "id", "expires_at < $1");
 /// Revocations of tokens that have ended by themselves since.
 pub const ENDED_REVOCATIONS: Kind = ("token_revocation", "jti", "expires_at < $1");
 /// Failures of addresses that nobody has, a day after the last one.

@@ -303,6 +303,22 @@ pub async fn update(tx: &mut Tx, id: Id, changes: &Changes, now: Time) -> sqlx::
         .map(|r| r.rows_affected() == 1))
 }
 
+/// Switches mails to many off for an address in any case; how many accounts that changes.
+pub async fn suppress(tx: &mut Tx, email: &str, now: Time) -> sqlx::Result<u64> {
+    within!(tx, |on| sqlx::query(
+        r#"UPDATE "user" SET email_subscription_news = $3, email_subscription_engagement = $3,
+               email_subscription_system_updates = $3, consent_source = 'sparkpost_suppression', updated_at = $2
+           WHERE lower(email) = lower($1)
+               AND (email_subscription_news OR email_subscription_engagement OR email_subscription_system_updates)"#
+    )
+    .bind(email)
+    .bind(now)
+    .bind(false)
+    .execute(on)
+    .await
+    .map(|r| r.rows_affected()))
+}
+
 /// How many accounts have the role SUPERADMIN, their rows locked so that two do not step down at one time.
 pub async fn superadmins(tx: &mut Tx) -> sqlx::Result<usize> {
     let text = sql(format!(r#"SELECT id FROM "user" WHERE role = 'SUPERADMIN' ORDER BY id {}"#, tx.for_update()));

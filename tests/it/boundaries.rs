@@ -219,6 +219,7 @@ async fn what_changes_at_geoboundaries_changes_here_and_nothing_else() {
     }
     command(&server, &["refresh", "--release", "gbOpen"]).await.ended(0);
     assert_eq!(server.rows("admin_boundary_0_metadata WHERE \"releaseType\" = 'gbOpen'").await, 5);
+    geo.says("/gbOpen/NPL/ADM0/", json!([of("NPL", "ADM0", "1")]));
     let one = command(&server, &["refresh", "--release", "gbOpen", "--country", "NPL"]).await;
     assert_eq!(one.ended(0), "gbOpen: 1 countries; 0 new or changed, 0 withdrawn, 0 could not be fetched.\n");
 }

@@ -10,6 +10,7 @@ mod api;
 mod beside;
 mod boundaries;
 mod build;
+mod bulk_mail;
 mod cli;
 mod clients;
 mod conformance;

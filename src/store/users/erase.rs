@@ -124,7 +124,7 @@ const STAYS: [&str; 2] = [
          OR (target_type = 'user' AND target_id = CAST($1 AS TEXT))",
 ];
 
-/// Deletes the account with what is its own; scripts and news that stay go to the heir.
+/// Deletes the account with what is its own; scripts, news and mails to many that stay go to the heir.
 pub async fn erase(tx: &mut Tx, id: Id, heir: Option<Id>) -> sqlx::Result<bool> {
     if let Tx::Postgres(tx) = tx {
         // A person of many runs takes longer than any other request may.
@@ -143,6 +143,15 @@ pub async fn erase(tx: &mut Tx, id: Id, heir: Option<Id>) -> sqlx::Result<bool> 
         "UPDATE news_item SET created_by_id = $2 WHERE created_by_id = $1",
     ] {
         within!(tx, |on| sqlx::query(step).bind(id).bind(heir).execute(on).await.map(drop))?;
+    }
+    // Whoever made them cannot be nobody: the existing server's column says so.
+    for table in ["bulk_email", "bulk_email_recipient_list"] {
+        let text = match heir {
+            Some(_) => format!("UPDATE {table} SET created_by_id = $2 WHERE created_by_id = $1"),
+            None => format!("DELETE FROM {table} WHERE created_by_id = $1 AND $2 IS NULL"),
+        };
+        let text = sqlx::AssertSqlSafe(text);
+        within!(tx, |on| sqlx::query(text).bind(id).bind(heir).execute(on).await.map(drop))?;
     }
     within!(tx, |on| sqlx::query(r#"DELETE FROM "user" WHERE id = $1"#)
         .bind(id)

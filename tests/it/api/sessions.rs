@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 use trends_earth::store::users::Role;
 
-use crate::support::Server;
+use crate::support::{Server, until};
 
 #[tokio::test]
 async fn a_person_sees_and_ends_the_own_sessions_only() {
@@ -64,4 +64,19 @@ async fn what_people_work_with_is_noted_and_counted() {
     assert_eq!((&narrow["period_days"], narrow.get("plugin_stats")), (&json!(30), None));
     let boss = server.account("boss", Role::Admin).await;
     assert_eq!(boss.get("/api/v1/admin/client-stats").await.expect(403)["msg"], "Superadmin access required");
+}
+
+#[tokio::test]
+async fn a_session_that_nobody_uses_ends_and_one_in_use_goes_on() {
+    let mut server = Server::start().await;
+    for name in ["ada", "bob"] {
+        server.user(name).await;
+    }
+    server.execute("UPDATE refresh_tokens SET created_at = '2026-01-01 00:00:00'").await;
+    let ada = "user_id = (SELECT id FROM \"user\" WHERE email = 'ada@example.org')";
+    let recently = server.app.clock.now() - chrono::TimeDelta::days(13);
+    server.execute(&format!("UPDATE refresh_tokens SET last_used_at = '{recently}' WHERE {ada}")).await;
+    server.restart().await;
+    until("it is swept", async || server.rows("refresh_tokens").await == 1).await;
+    assert_eq!(server.rows(&format!("refresh_tokens WHERE {ada}")).await, 1);
 }

@@ -71,12 +71,16 @@ fn serve(mut stream: TcpStream, mood: u8, taken: &Mutex<Vec<String>>) {
             "DATA" => {
                 say("354 go on");
                 let mut whole = String::new();
-                while let Some(Ok(line)) = lines.next() {
-                    if line == "." {
-                        break;
+                loop {
+                    match lines.next() {
+                        Some(Ok(line)) if line == "." => break,
+                        Some(Ok(line)) => {
+                            whole.push_str(&line);
+                            whole.push('\n');
+                        }
+                        // Who dies in the middle of a letter has sent none.
+                        Some(Err(_)) | None => return,
                     }
-                    whole.push_str(&line);
-                    whole.push('\n');
                 }
                 taken.lock().unwrap().push(whole);
                 say("250 taken");
