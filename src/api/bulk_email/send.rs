@@ -87,7 +87,7 @@ pub async fn verification(State(app): State<App>, user: User, id: IdPath, uri: a
     let until = after(now, CODE_S);
     store::bulk_email_verification_tokens::replace(&mut tx, mail.id, user.id, &code, until, now).await?;
     bulk::send_code(&mut tx, &app, &person, &mail, &code, now).await?;
-    tx.notify().await?;
+    tx.notify();
     tx.commit().await?;
     app.wake();
     Ok(said("Verification code sent."))
@@ -129,7 +129,7 @@ async fn write_tests(app: &App, mail: &BulkEmail, people: &[Profile]) -> Result<
     for person in people {
         mail.post_test(&mut tx, app, person, now).await?;
     }
-    tx.notify().await?;
+    tx.notify();
     tx.commit().await?;
     app.wake();
     Ok(())
@@ -182,7 +182,7 @@ pub async fn send(State(app): State<App>, user: User, id: IdPath, request: axum:
     }
     begin(&mut tx, &mail, &user, now).await?;
     let sending = store::bulk_emails::lock(&mut tx, id).await?.ok_or_else(|| missing(&text))?;
-    tx.notify().await?;
+    tx.notify();
     tx.commit().await?;
     app.wake();
     Ok(data(view(sending)).into_response())
