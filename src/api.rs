@@ -13,11 +13,13 @@ pub mod etag;
 pub mod executions;
 pub mod extract;
 pub mod gee_credentials;
+pub mod google_groups;
 pub mod health;
 pub mod maintenance;
 pub mod news;
 pub mod oauth;
 mod objects;
+pub mod openeo_credentials;
 pub mod pages;
 pub mod rate_limits;
 pub mod scripts;
@@ -127,6 +129,8 @@ pub fn routes() -> (Router<App>, utoipa::openapi::OpenApi) {
         .merge(news::routes())
         .merge(boundaries::routes())
         .merge(gee_credentials::routes())
+        .merge(openeo_credentials::routes())
+        .merge(google_groups::routes())
         .merge(scripts::routes())
         .merge(executions::routes())
         .merge(status::routes())
@@ -180,8 +184,8 @@ async fn arrive(State(app): State<App>, mut request: Request, next: Next) -> Res
     let secure = app.config.environment == Environment::Prod || address.is_some_and(|address| address.https);
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    for (name, value) in SECURITY_HEADERS {
-        headers.entry(HeaderName::from_static(name)).or_insert(HeaderValue::from_static(value));
+    for (name, value) in &SECURITY_HEADERS {
+        headers.entry(name).or_insert_with(|| value.clone());
     }
     if app.config.rehearse {
         headers.insert("x-te-rehearsal", HeaderValue::from_static("true"));
@@ -193,9 +197,14 @@ async fn arrive(State(app): State<App>, mut request: Request, next: Next) -> Res
     response
 }
 
-/// No connection to the database was there in time: because too many are in use, or because it is away.
+/// No connection to the database was there in time: because too many are in use, or because it is away. A request that has a
+/// connection to a database that stands still would wait for the network to tell.
 async fn tell_apart(State(app): State<App>, request: Request, next: Next) -> Response<Body> {
-    let response = next.run(request).await;
+    let response = tokio::select! {
+        biased;
+        response = next.run(request) => response,
+        () = app.pulse.gone() => return Error::away().into_response(),
+    };
     if response.extensions().get::<NoConnection>().is_some() && !app.pulse.answers_now().await {
         return Error::away().into_response();
     }
@@ -235,20 +244,24 @@ async fn nowhere(uri: Uri) -> Result<(StatusCode, [(HeaderName, HeaderValue); 1]
 }
 
 /// contract/auth-users.md 3.1
-const SECURITY_HEADERS: [(&str, &str); 7] = [
+static SECURITY_HEADERS: [(HeaderName, HeaderValue); 7] = [
     (
-        "content-security-policy",
-        "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data: https:; font-src 'self' data:; connect-src 'self'; frame-ancestors 'none'",
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(
+            "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data: https:; font-src 'self' data:; connect-src 'self'; frame-ancestors 'none'",
+        ),
     ),
-    ("x-content-type-options", "nosniff"),
-    ("x-frame-options", "DENY"),
-    ("x-xss-protection", "1; mode=block"),
-    ("referrer-policy", "strict-origin-when-cross-origin"),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    (header::X_XSS_PROTECTION, HeaderValue::from_static("1; mode=block")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("strict-origin-when-cross-origin")),
     (
-        "permissions-policy",
-        "geolocation=(), microphone=(), camera=(), payment=(), usb=(), magnetometer=(), gyroscope=()",
+        HeaderName::from_static("permissions-policy"),
+        HeaderValue::from_static(
+            "geolocation=(), microphone=(), camera=(), payment=(), usb=(), magnetometer=(), gyroscope=()",
+        ),
     ),
-    ("x-permitted-cross-domain-policies", "none"),
+    (HeaderName::from_static("x-permitted-cross-domain-policies"), HeaderValue::from_static("none")),
 ];
 
 /// Text of some length is compressed; archives and live streams never are (contract/clients.md 7).

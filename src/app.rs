@@ -23,7 +23,9 @@ use crate::{
     },
     clock::Clock,
     config::Config,
-    execution::order::Board,
+    execution::{loan::Given, order::Board},
+    fernet::Fernet,
+    google::Google,
     limits::{Storage, counters::Counters},
     mail::{self, Mailer},
     objects::Objects,
@@ -47,6 +49,11 @@ pub struct Inner {
     pub tokens: Tokens,
     /// Seals what is encrypted at rest.
     pub vault: Vault,
+    /// Encrypts what people store for Earth Engine and openEO; `None` without a key of the settings.
+    pub fernet: Option<Fernet>,
+    pub google: Google,
+    /// Tokens of Google that runs were given.
+    pub given: Given,
     pub hasher: Hasher,
     pub mailer: Arc<dyn Mailer>,
     /// How often callers have called.
@@ -181,6 +188,9 @@ impl App {
         Ok(App(Arc::new(Inner {
             tokens: Tokens::new(&secret, config.unsubscribe_secret.as_ref()),
             vault: Vault::new(&secret)?,
+            fernet: config.gee_secret.as_ref().map(Fernet::new).transpose()?,
+            google: Google::new(&config)?,
+            given: Given::default(),
             mailer: mail::open(&config, &data.path)?,
             hasher: Hasher::new(form),
             coexists,

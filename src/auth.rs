@@ -139,9 +139,23 @@ impl FromRequestParts<App> for Own {
     }
 }
 
+/// Links that a browser opens, which can carry their token nowhere else.
+const LINKS: [&str; 2] = ["/api/v1/script/{script}/download", "/api/v1/execution/{execution}/download-results"];
+
 /// The token that a request brings, verified.
 fn brought(parts: &Parts, app: &App) -> Result<tokens::Access> {
-    Ok(app.tokens.read_access(bearer(&parts.headers)?, app.clock.now())?)
+    let token = match bearer(&parts.headers) {
+        Err(TokenError::Missing) => in_url(parts, app).ok_or(TokenError::Missing)?,
+        token => token?.to_owned(),
+    };
+    Ok(app.tokens.read_access(&token, app.clock.now())?)
+}
+
+/// The token in the address of such a link, where the settings allow it.
+fn in_url(parts: &Parts, app: &App) -> Option<String> {
+    let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let query = parts.uri.query().filter(|_| app.config.token_in_url && LINKS.contains(&path))?;
+    url::form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "token").map(|(_, token)| token.into_owned())
 }
 
 /// Lets an account in where its token allows it, and counts the request as its own.

@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 mod api;
+pub mod boundaries;
 pub mod check;
 pub mod client;
 pub mod copy;
@@ -61,6 +62,8 @@ pub enum Command {
     Script(script::Args),
     /// Be the one way out for runs in containers
     Gate(gate::Args),
+    /// Bring boundaries of countries into the database
+    Boundaries(boundaries::Args),
     /// Keep one unit of the process engine
     #[command(hide = true)]
     Keep { folder: std::path::PathBuf },
@@ -93,6 +96,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Client(args) => Ok(client::run(args).await),
         Command::Script(args) => script::run(args).await,
         Command::Gate(args) => gate::run(args).await,
+        Command::Boundaries(args) => boundaries::run(args).await,
         Command::Keep { .. } => Ok(ExitCode::from(2)),
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod containers;
 pub mod engines;
+pub mod google;
 pub mod objects;
 mod reader;
 
@@ -14,6 +15,7 @@ use secrecy::{ExposeSecret, SecretString};
 use self::{
     containers::Containers,
     engines::{EngineSetting, Engines},
+    google::Google,
     objects::S3,
     reader::Reader,
 };
@@ -106,6 +108,10 @@ pub struct Config {
     pub rehearse: bool,
     /// `GEE_ENCRYPTION_KEY`, else outside prod `SECRET_KEY`: what people's credentials for Earth Engine and openEO are encrypted with.
     pub gee_secret: Option<SecretString>,
+    /// What the server may ask of Google, and runs of Earth Engine.
+    pub google: Google,
+    /// `OPENEO_DEFAULT_BACKEND_URL`: the openEO service at which people's credentials are tried. Default: none.
+    pub openeo_url: Option<String>,
     /// `TE_PASSWORD_HASH`: argon2id or scrypt. Default: scrypt beside the existing server, else argon2id.
     pub password_hash: Option<Form>,
     /// `API_PUBLIC_URL`: how this server is reached from outside, for links in mails. Default: where it listens.
@@ -132,8 +138,8 @@ pub struct Config {
     pub engines: Engines,
     /// Settings of the engines that run scripts in containers.
     pub containers: Containers,
-    /// `API_INTERNAL_URL`: how runs in containers reach this server. Default: the machine of the daemon, at the port where
-    /// this server listens.
+    /// `API_INTERNAL_URL`: how runs reach this server. Default: where it listens; in containers the machine of the daemon at
+    /// that port.
     pub internal_url: Option<String>,
     /// `TE_SANDBOX`: auto, bwrap, namespaces, landlock or none. Default auto.
     pub sandbox: SandboxSetting,
@@ -191,6 +197,8 @@ pub struct Config {
     pub logs_days: u64,
     /// `TE_RESULTS_DAYS`: days that the results of a run are kept after its end; 0, the default, is for ever.
     pub results_days: u64,
+    /// `TE_TOKEN_IN_URL`: the links of the two downloads may carry their token as `?token=`. Default false.
+    pub token_in_url: bool,
     /// `TE_WEBHOOK_ALLOW_PRIVATE`: callers may have addresses of this machine and of private networks called, and without TLS.
     /// Default false.
     pub webhook_allow_private: bool,
@@ -198,6 +206,11 @@ pub struct Config {
     pub s3: Option<S3>,
     /// `TE_OBJECTS_SHARED`: the folder `objects` of the data folder is on a disk that all nodes share. Default false.
     pub objects_shared: bool,
+    /// `TE_GEOBOUNDARIES_URL`: where geoBoundaries is asked, such as https://www.geoboundaries.org/api/current. Default: nowhere,
+    /// and boundaries are as they were imported.
+    pub geoboundaries_url: Option<String>,
+    /// `TE_BOUNDARIES_REFRESH_DAYS`: days between two such questions by the server itself; 0 is never. Default 7.
+    pub boundaries_refresh_days: i64,
     /// What the machine's own package tools are told (`PIP_*`, `UV_*`, proxies, certificates) and what finds programs (`PATH`, `HOME`).
     pub machine: BTreeMap<String, String>,
 }
@@ -333,6 +346,8 @@ impl Config {
             coexist: r.choice("TE_COEXIST", None, &[("auto", None), ("on", Some(true)), ("off", Some(false))]),
             rehearse: false,
             gee_secret,
+            google: Google::read(&mut r),
+            openeo_url: r.url("OPENEO_DEFAULT_BACKEND_URL"),
             password_hash: r.choice(
                 "TE_PASSWORD_HASH",
                 None,
@@ -392,9 +407,12 @@ impl Config {
             cache_max_bytes: r.number("TE_CACHE_MAX_BYTES", 20 << 30, 0..=u64::MAX),
             logs_days: r.number("TE_LOGS_DAYS", 0, 0..=36_500),
             results_days: r.number("TE_RESULTS_DAYS", 0, 0..=36_500),
+            token_in_url: r.switch("TE_TOKEN_IN_URL", false),
             webhook_allow_private: r.switch("TE_WEBHOOK_ALLOW_PRIVATE", false),
             s3: S3::read(&mut r),
             objects_shared: r.switch("TE_OBJECTS_SHARED", false),
+            geoboundaries_url: r.url("TE_GEOBOUNDARIES_URL"),
+            boundaries_refresh_days: r.number("TE_BOUNDARIES_REFRESH_DAYS", 7, 0..=3_650),
             machine,
         };
         if config.mail_from.parse::<lettre::message::Mailbox>().is_err() {
@@ -438,6 +456,10 @@ impl Config {
         {
             r.errors.push("TE_SANDBOX=none and TE_SANDBOX=landlock are refused with ENVIRONMENT=prod.".into());
         }
+        let texts = [&config.jwt_secret, &config.gee_secret].map(|key| key.as_ref().map(ExposeSecret::expose_secret));
+        if config.environment == Environment::Prod && texts[0].is_some() && texts[0] == texts[1] {
+            r.errors.push("With ENVIRONMENT=prod GEE_ENCRYPTION_KEY must be another one than JWT_SECRET_KEY.".into());
+        }
         let key_length = config.jwt_secret.as_ref().map_or(0, |key| key.expose_secret().len());
         if config.environment == Environment::Prod && key_length < 32 {
             r.errors.push("With ENVIRONMENT=prod JWT_SECRET_KEY must be set, to 32 characters or more.".into());
@@ -475,6 +497,14 @@ impl Config {
     /// How runs in containers reach this server: the setting, else the machine of their daemon.
     pub fn internal_url(&self) -> String {
         self.internal_url.clone().unwrap_or_else(|| format!("http://host.docker.internal:{}", self.listen.port()))
+    }
+
+    /// How this machine reaches the server.
+    pub fn near_url(&self) -> String {
+        match self.listen.ip().is_unspecified() {
+            true => format!("http://127.0.0.1:{}", self.listen.port()),
+            false => format!("http://{}", self.listen),
+        }
     }
 
     /// Whether the database is PostgreSQL.

@@ -33,6 +33,9 @@ pub trait Engine: Send + Sync {
         Room::of_this_machine()
     }
 
+    /// How units of this place reach the API: what is lent to a run names its address there.
+    fn api_url(&self) -> &str;
+
     /// Starts the unit of an execution. A unit that exists already is success.
     async fn start(&self, run: &Run) -> anyhow::Result<()>;
 
@@ -206,7 +209,7 @@ pub struct Run {
     pub reservation: Room,
     /// Whether the script declares that it uses Earth Engine (`uses_gee` of its configuration).
     pub uses_gee: bool,
-    /// What an administrator granted to the script: environment variables of this run alone.
+    /// What an administrator granted to the script, and what the run is lent: environment variables of this run alone.
     pub secrets: BTreeMap<String, SecretString>,
     /// With which the run speaks for itself, where it speaks to the API at all.
     pub credential: SecretString,

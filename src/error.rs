@@ -51,6 +51,8 @@ pub enum Error {
     MethodNotAllowed,
     /// 410: what the row names is no longer there.
     Gone(String),
+    /// 503: what a setting of this server would be needed for.
+    NotConfigured(String),
     /// 503: no connection to the database came free in time; `api::tell_apart` finds out whether it is away.
     NoConnection,
     /// 503: a statement took longer than it may.
@@ -139,6 +141,15 @@ impl Error {
                 Error::invalid("The database was not done in time; ask for less, for example a shorter period.")
             }
             other => other,
+        }
+    }
+
+    /// 503: a service outside does not answer.
+    pub fn silent(service: &str) -> Self {
+        Error::Unavailable {
+            detail: format!("{service} does not answer; try again soon."),
+            code: "service_unavailable",
+            retry_after: 5,
         }
     }
 
@@ -292,6 +303,7 @@ impl IntoResponse for Error {
             Error::Unavailable { detail, code, retry_after } => {
                 later(plain(StatusCode::SERVICE_UNAVAILABLE, &detail, Some(code)), retry_after)
             }
+            Error::NotConfigured(detail) => plain(StatusCode::SERVICE_UNAVAILABLE, &detail, Some("not_configured")),
             Error::NoConnection => {
                 let mut response = Error::overloaded().into_response();
                 response.extensions_mut().insert(NoConnection);

@@ -7,6 +7,7 @@ pub mod failure;
 pub mod idempotency;
 pub mod inherited;
 pub mod journal;
+pub mod loan;
 pub mod log;
 pub mod order;
 pub mod parameters;

@@ -2,10 +2,12 @@
 //! elsewhere; the database decides who holds what.
 
 pub mod build_script;
+pub mod cancel_tasks;
 pub mod chores;
 pub mod fold_statistics;
 pub mod keep_output;
 pub mod reconcile;
+pub mod refresh_boundaries;
 pub mod report_engine;
 pub mod run_execution;
 pub mod send_mail;
@@ -45,6 +47,11 @@ pub const BUILD_SCRIPT: &str = "build_script";
 pub const SEND_MAIL: &str = "send_mail";
 /// Kind of job: a call to the address that the caller of a run gave.
 pub const SEND_WEBHOOK: &str = "send_webhook";
+/// Kind of job: boundaries of countries, from geoBoundaries.
+pub const REFRESH_BOUNDARIES: &str = "refresh_boundaries";
+
+/// Kind of job: the end of Earth Engine tasks that a cancelled run has begun.
+pub const CANCEL_TASKS: &str = "cancel_tasks";
 
 /// Minutes to wait after each failure to reach somebody outside, a day in all; after the last one it is given up.
 const WAITS: [u64; 8] = [1, 5, 15, 60, 120, 240, 480, 520];

@@ -148,7 +148,11 @@ impl Group {
         let posts = *method == Method::POST;
         Some(match path {
             "/api-health" => return None,
-            "/auth" | "/auth/refresh" | "/api/v1/oauth/token" if posts => Group::Auth,
+            "/auth" | "/auth/refresh" | "/api/v1/oauth/token" | "/api/v1/execution/{execution}/google-token"
+                if posts =>
+            {
+                Group::Auth
+            }
             "/api/v1/user/{user}/recover-password" | "/api/v1/user/reset-password" | "/reset-password" if posts => {
                 Group::PasswordReset
             }

@@ -17,6 +17,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const SET: Duration = Duration::from_secs(30);
 /// How long a request waits for the next look: with what it has waited for a connection, less than a second.
 const WAIT: Duration = Duration::from_millis(400);
+/// A database that has not answered for so long is not waited for.
+const GONE: Duration = Duration::from_secs(3);
 /// A clock that was set by more than this has jumped: microseconds.
 const JUMP_US: u64 = 1_000_000;
 
@@ -46,6 +48,18 @@ impl Pulse {
         // Without a new look the last one counts.
         let _ = tokio::time::timeout(WAIT, looks.changed()).await;
         *looks.borrow()
+    }
+
+    /// Waits until the database has not answered for three seconds: who waits for it then, waits for nothing.
+    pub async fn gone(&self) {
+        let mut looks = self.answers.subscribe();
+        loop {
+            // The sender lives as long as `self`.
+            let _ = looks.wait_for(|answers| !answers).await;
+            if tokio::time::timeout(GONE, looks.wait_for(|answers| *answers)).await.is_err() {
+                return;
+            }
+        }
     }
 }
 

@@ -27,6 +27,7 @@ use crate::{
     jobs, pulse,
     store::{
         self, Db, Id,
+        pool::Pool,
         users::{NewUser, Role},
     },
 };
@@ -77,7 +78,7 @@ impl Server {
         let app = self.app;
         app.tasks.spawn(pulse::watch(app.clone()));
         if let Db::Postgres(pool) = &app.db {
-            app.tasks.spawn(listen(app.clone(), sqlx::PgPool::clone(pool)));
+            app.tasks.spawn(notices(app.clone(), pool.clone()));
         }
         let connections = accept(&app, listener).await;
         if tokio::time::timeout(PATIENCE, connections.wait()).await.is_err() {
@@ -206,25 +207,31 @@ pub async fn create_user(app: &App, email: &str, name: &str, role: Role, passwor
     Ok(id)
 }
 
-/// Hears from other nodes, by PostgreSQL's notices, that there may be something to do. Only a hint: workers look by themselves too.
-pub async fn listen(app: App, pool: sqlx::PgPool) {
+/// Tells other nodes, by PostgreSQL's notices, that there may be something to do, and hears it from them. Only a hint: workers
+/// look by themselves too.
+pub async fn notices(app: App, pool: Pool) {
+    tokio::join!(tell(&app, &pool), listen(&app, &pool));
+}
+
+async fn tell(app: &App, pool: &Pool) {
     loop {
-        let heard = async {
-            let mut listener = sqlx::postgres::PgListener::connect_with(&pool).await?;
-            listener.listen("trends_earth").await?;
-            loop {
-                listener.recv().await?;
-                app.wake();
-            }
-        };
-        let ended: Option<sqlx::Result<()>> = tokio::select! {
-            ended = heard => Some(ended),
-            () = app.stop.cancelled() => None,
-        };
-        match ended {
-            None => return,
-            Some(Ok(())) => {}
-            Some(Err(error)) => tracing::warn!(error = %error, "the database's notices are not heard"),
+        tokio::select! {
+            () = pool.news() => {}
+            () = app.stop.cancelled() => return,
+        }
+        if let Err(error) = pool.tell().await {
+            tracing::warn!(error = %error, "the other nodes could not be told");
+        }
+    }
+}
+
+async fn listen(app: &App, pool: &Pool) {
+    loop {
+        tokio::select! {
+            ended = pool.listen(|| app.wake()) => if let Err(error) = ended {
+                tracing::warn!(error = %error, "the database's notices are not heard");
+            },
+            () = app.stop.cancelled() => return,
         }
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(2)) => {}

@@ -1,8 +1,6 @@
 """Earth Engine for scripts that use it: initialised before `run` with the credentials that the run was given.
 Nothing happens without the package `ee`, without credentials, or if the script says `REQUIRES_GEE = False`."""
 
-import base64
-import importlib.util
 import json
 import logging
 import os
@@ -26,6 +24,8 @@ def user_credentials(ee):
 
 def service_account(ee):
     """A service account: its key as base64 of a JSON document, whose `token_uri` is respected."""
+    import base64
+
     from google.oauth2.service_account import Credentials
 
     key = json.loads(base64.b64decode(os.environ["EE_SERVICE_ACCOUNT_JSON"]))
@@ -39,7 +39,11 @@ WAYS = (("GEE_OAUTH_REFRESH_TOKEN", user_credentials), ("EE_SERVICE_ACCOUNT_JSON
 def initialise(wanted, logger):
     """`wanted` is the script's REQUIRES_GEE, None if it says nothing."""
     skipped = os.environ.get("SKIP_GEE_INIT", "").lower() in ("1", "true", "yes", "on")
-    if skipped or wanted is False or importlib.util.find_spec("ee") is None:
+    if skipped or wanted is False:
+        return
+    from importlib.util import find_spec  # not for those who do without
+
+    if find_spec("ee") is None:
         return
     ways = [way for variable, way in WAYS if os.environ.get(variable)]
     if not ways:

@@ -69,9 +69,7 @@ def write(folder, result):
     path = os.path.join(folder, "result.json")
     try:
         with open(path + ".new", "w", encoding="ascii") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+            file.write(text)  # whoever takes it sees to it that it is on the disk
         os.replace(path + ".new", path)
     except OSError as error:
         raise Failure("infrastructure", f"The result could not be written: {error.strerror}.") from error

@@ -55,7 +55,7 @@ pub async fn erase(app: &App, by: &User, gone: &Profile) -> Result<()> {
         act.ip_address = None;
     }
     store::audit::insert(&mut tx, &act, now).await?;
-    tx.notify().await?;
+    tx.notify();
     tx.commit().await?;
     // Whoever follows a run of the account hears now that the row is gone, and stops the unit.
     app.wake();

@@ -1,5 +1,7 @@
 //! `/api/v1/data/boundaries/…`: countries and their parts, with links to their geometry (contract/content-admin.md 1).
 
+mod search;
+
 use std::collections::HashMap;
 
 use axum::{Json, extract::State};
@@ -11,15 +13,12 @@ use crate::{
     app::App,
     auth::User,
     error::{Error, Result},
-    store,
+    store::{self, boundaries::RELEASES},
 };
 
 pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(last_updated))
+    OpenApiRouter::new().routes(routes!(search::search)).routes(routes!(list)).routes(routes!(last_updated))
 }
-
-/// Releases of geoBoundaries; the first is the default.
-const RELEASES: [&str; 3] = ["gbOpen", "gbHumanitarian", "gbAuthoritative"];
 
 #[derive(Serialize, utoipa::ToSchema)]
 struct UnitView {

@@ -13,7 +13,10 @@ use sha2::{Digest, Sha256};
 use crate::{auth::tokens, error::Error};
 
 /// What clients poll.
-const POLLED: [&str; 9] = [
+const POLLED: [&str; 12] = [
+    "/api/v1/data/boundaries",
+    "/api/v1/data/boundaries/last-updated",
+    "/api/v1/data/boundaries/list",
     "/api/v1/execution",
     "/api/v1/execution/user",
     "/api/v1/execution/{execution}",

@@ -2,6 +2,7 @@
 
 mod docker_logs;
 mod export;
+mod google_token;
 mod log;
 mod report;
 mod rerun;
@@ -50,6 +51,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(log::stream))
         .routes(routes!(request_cancel))
         .routes(routes!(rerun::start))
+        .routes(routes!(google_token::google_token))
         .routes(routes!(download_results))
         .routes(routes!(history))
         .routes(routes!(docker_logs::docker_logs))

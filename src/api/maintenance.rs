@@ -67,7 +67,7 @@ async fn set(
     if changed {
         let act = user.caller.did(action, "system", &"maintenance").with(&json!({"message": new.message}));
         store::audit::insert(&mut tx, &act, now).await?;
-        tx.notify().await?;
+        tx.notify();
     }
     tx.commit().await?;
     app.wake();
@@ -98,7 +98,7 @@ async fn drain(
     let action = if draining { "worker.draining_on" } else { "worker.draining_off" };
     let act = user.caller.did(action, "worker", &id).with(&json!({"node": worker.node_id}));
     store::audit::insert(&mut tx, &act, app.clock.now()).await?;
-    tx.notify().await?;
+    tx.notify();
     tx.commit().await?;
     app.wake();
     Ok(data(worker))

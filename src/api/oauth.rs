@@ -52,7 +52,7 @@ struct Created {
 }
 
 /// A refusal as OAuth 2 words it.
-fn refused(status: StatusCode, error: &str, description: &str) -> Response {
+pub fn refused(status: StatusCode, error: &str, description: &str) -> Response {
     (status, Json(json!({"error": error, "error_description": description}))).into_response()
 }
 

@@ -1,16 +1,17 @@
-//! The two pages behind links in mails, so that they work where no web application is installed. Plain forms: the content
-//! policy lets no script and no style run.
+//! The pages behind links in mails, and the one that Google sends people back to, so that they work where no web application
+//! is installed. Plain forms: the content policy lets no script and no style run.
 
 use axum::{
     Form,
     extract::{State, rejection::FormRejection},
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderValue, Method, StatusCode, header},
     response::{Html, IntoResponse, Response},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     extract::query::Pairs,
+    gee_credentials::oauth,
     unsubscribe::{self, SWITCHES},
     users::recovery,
 };
@@ -22,7 +23,10 @@ use crate::{
 };
 
 pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(password, set_password)).routes(routes!(subscriptions, set_subscriptions))
+    OpenApiRouter::new()
+        .routes(routes!(password, set_password))
+        .routes(routes!(subscriptions, set_subscriptions))
+        .routes(routes!(connected))
 }
 
 type Fields = Vec<(String, String)>;
@@ -162,4 +166,20 @@ async fn set_subscriptions(State(app): State<App>, fields: Result<Form<Fields>, 
     let switches = SWITCHES.iter().map(|(name, column)| (*column, fields.iter().any(|(key, _)| key == name))).collect();
     unsubscribe::set(&app, person.id, switches).await?;
     Ok(page(StatusCode::OK, MAILS, "<p>Your choice is kept.</p>"))
+}
+
+const CONNECTED: &str = "Google Earth Engine";
+
+/// The page that Google sends people back to: keeps the consent for whoever began it.
+#[utoipa::path(get, path = "/gee-oauth/callback", tag = "pages", security(()), params(("code" = String, Query), ("state" = String, Query)),
+    responses((status = 200, content_type = "text/html")))]
+async fn connected(State(app): State<App>, method: Method, caller: Caller, query: Pairs) -> Result<Response> {
+    let (code, state) = (query.get("code").unwrap_or(""), query.get("state").unwrap_or(""));
+    if code.is_empty() || state.is_empty() || method != Method::GET {
+        return Ok(page(StatusCode::BAD_REQUEST, CONNECTED, "<p>Google gave no consent. You can close this page.</p>"));
+    }
+    match oauth::connect(&app, &caller, None, code, state).await {
+        Ok(_) => Ok(page(StatusCode::OK, CONNECTED, "<p>Your account is connected. You can close this page.</p>")),
+        Err(error) => told(CONNECTED, &error).ok_or(error),
+    }
 }

@@ -124,7 +124,7 @@ async fn remove(State(app): State<App>, user: User, path: ScriptPath, headers: H
     let results = store::runs::with_results_of_script(&mut tx, script.id).await?;
     let gone = store::scripts::delete(&mut tx, script.id).await?;
     audit(&mut tx, &user, "script.deleted", &script, now).await?;
-    tx.notify().await?;
+    tx.notify();
     tx.commit().await?;
     // Whoever follows a run or build of it hears now that the row is gone, and stops the unit.
     app.wake();

@@ -61,6 +61,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     }
     good &= told("objects", objects(&config, &data, usable.as_ref()).await);
+    line(true, "earth engine", &earth_engine(&config));
     good &= told("mail", mail::open(&config, &data.path)?.check().await);
     for kind in &config.engines.here {
         good &= match kind {
@@ -163,6 +164,19 @@ async fn credentials(config: &Config, db: &Db) -> anyhow::Result<String> {
         0 => "nobody has stored any".into(),
         _ => format!("those of {all} people can be read"),
     })
+}
+
+/// Which account runs are lent whose owners have none, and by which client people consent. Keys that are none are settings that are
+/// not right.
+fn earth_engine(config: &Config) -> String {
+    let account = config.google.service_account.as_ref().map_or_else(
+        || "runs are lent what their owners have stored".to_owned(),
+        |account| format!("runs are lent what their owners have stored, else {}", account.client_email),
+    );
+    match &config.google.oauth {
+        Some((client, _)) => format!("{account}; people consent by client {client}"),
+        None => format!("{account}; people cannot consent at Google, only store keys"),
+    }
 }
 
 /// Writes, reads and removes one where archives lie and one where results lie; then counts what should be there and is not.

@@ -53,7 +53,7 @@ fn for_runs(config: &Config, closed: bool) -> anyhow::Result<Rules> {
         trusted: if url.scheme() == "https" { vec![api.clone()] } else { Vec::new() },
         api: (url.scheme() == "http").then_some(api),
         upstream: Index::from_env(&config.machine).upstream,
-        plain: Vec::new(),
+        ..Rules::default()
     })
 }
 
@@ -65,7 +65,7 @@ fn for_builds(config: &Config) -> Rules {
         hosts: Some(index.hosts()),
         trusted: index.trusted("https"),
         plain: index.trusted("http"),
-        api: None,
         upstream: index.upstream,
+        ..Rules::default()
     }
 }

@@ -99,7 +99,7 @@ pub async fn work(args: WorkerArgs) -> anyhow::Result<ExitCode> {
     stop_on_signals(&app)?;
     app.tasks.spawn(pulse::watch(app.clone()));
     if let Db::Postgres(pool) = &app.db {
-        app.tasks.spawn(server::listen(app.clone(), sqlx::PgPool::clone(pool)));
+        app.tasks.spawn(server::notices(app.clone(), pool.clone()));
     }
     app.tasks.spawn(jobs::chores::work(app.clone()));
     let engines = engines(&app, &data).into_iter().map(|(kind, opening)| {

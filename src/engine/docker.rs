@@ -171,6 +171,10 @@ impl Engine for Docker {
         &self.scope
     }
 
+    fn api_url(&self) -> &str {
+        &self.api_url
+    }
+
     fn makes(&self) -> Made {
         Made::Image
     }

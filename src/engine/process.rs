@@ -35,12 +35,13 @@ use super::{Build, Engine, Found, Made, Network, News, Run, Unit, runtime};
 use crate::{
     build::requirements::Requirements,
     config::{Config, SandboxSetting},
+    execution::loan,
     store::Id,
 };
 use environment::Policy;
 use probe::{Choice, Place};
 use python::Interpreter;
-use spec::{Bind, Gate, Output, Sandbox, Spec};
+use spec::{Bind, Gate, Lender, Output, Sandbox, Spec};
 
 /// How often a unit that is followed is looked at.
 const TICK: Duration = Duration::from_millis(40);
@@ -50,6 +51,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const HALF_MADE: Duration = Duration::from_hours(1);
 /// Port of public hosts that runs may reach.
 const HTTPS: u16 = 443;
+/// How units name the server; nothing outside has this name.
+const INSIDE: &str = "http://trends-earth.internal";
 /// Where programs are looked for if the environment does not say.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// How many host accounts runs may take, from `TE_RUN_UID_BASE` on.
@@ -72,6 +75,9 @@ pub struct Process {
     log_max_bytes: u64,
     build_timeout_s: u64,
     floor_bytes: u64,
+    /// How units name the server, and, where they reach it by the gate, how that one does.
+    api_url: String,
+    lender: Option<String>,
 }
 
 impl Process {
@@ -120,7 +126,14 @@ impl Process {
             fs::create_dir_all(data.join(folder))?;
             sweep(&data.join(folder))?;
         }
+        let (api_url, lender) = match &config.internal_url {
+            Some(url) if url.starts_with("https://") => (url.clone(), None),
+            Some(url) => (INSIDE.to_owned(), Some(url.clone())),
+            None => (INSIDE.to_owned(), Some(config.near_url())),
+        };
         Ok(Process {
+            api_url,
+            lender,
             scope: format!("process:{node}"),
             data: data.to_owned(),
             program,
@@ -195,8 +208,14 @@ impl Process {
         ] {
             env.insert(name.into(), path.into());
         }
-        let gate = self.gate(run.limits.network);
-        if gate.is_some() {
+        let mut gate = self.gate(run.limits.network);
+        if let Some(gate) = &mut gate {
+            let path = loan::path(run.execution);
+            gate.lender = self
+                .lender
+                .as_ref()
+                .filter(|_| run.uses_gee)
+                .map(|server| Lender { inside: format!("{}{path}", self.api_url), outside: format!("{server}{path}") });
             env.extend(environment::proxies());
             // What a script starts inside its own sandbox, workers of its own for example, is not outside.
             env.extend(["NO_PROXY", "no_proxy"].map(|name| (name.to_owned(), "127.0.0.1,localhost".to_owned())));
@@ -253,6 +272,10 @@ impl Process {
 impl Engine for Process {
     fn scope(&self) -> &str {
         &self.scope
+    }
+
+    fn api_url(&self) -> &str {
+        &self.api_url
     }
 
     async fn start(&self, run: &Run) -> anyhow::Result<()> {

@@ -267,6 +267,10 @@ impl Engine for Swarm {
         &self.scope
     }
 
+    fn api_url(&self) -> &str {
+        &self.api_url
+    }
+
     fn makes(&self) -> Made {
         Made::Image
     }

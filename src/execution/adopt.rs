@@ -86,7 +86,7 @@ async fn wait(app: &App, run: &Foreign, adopted: &mut Adopted) -> anyhow::Result
         message: Some("Taken over from the server that was here before.".into()),
     };
     store::events::insert(&mut tx, id, &event).await?;
-    tx.notify().await?;
+    tx.notify();
     tx.commit().await?;
     adopted.waiting += 1;
     Ok(())

@@ -9,7 +9,12 @@ use crate::{
     auth::User,
     error::{Error, Result},
     jobs,
-    store::{self, Id, executions::Execution, jobs::NewJob, logs::Line},
+    store::{
+        self, Id,
+        executions::{Change, Execution},
+        jobs::NewJob,
+        logs::Line,
+    },
 };
 
 /// Asks for the end; returns the execution and the state that it was in before.
@@ -28,8 +33,8 @@ pub async fn request(app: &App, user: &User, id: Id) -> Result<(Execution, Statu
     if current.is_terminal() {
         return Err(Error::invalid(format!("Cannot cancel execution in {current} state")));
     }
-    report::advance(&mut tx, id, current, Status::Cancelling, None, &By::new(user.actor(), "cancel_requested"), now)
-        .await?;
+    let change = Change::to(current, Status::Cancelling);
+    report::advance(&mut tx, id, &change, &By::new(user.actor(), "cancel_requested"), now).await?;
     let line = Line { level: "INFO".into(), text: "Cancellation requested by user".into(), at: now };
     store::logs::insert(&mut tx, id, &[line]).await?;
     if user.is_admin() && store::executions::owner(&mut tx, id).await? != Some(user.id) {

@@ -14,6 +14,7 @@ use crate::{
     config::engines::EngineSetting,
     store::{
         self, Id, Time, Tx,
+        executions::Change,
         jobs::{Claim, Free, Job, Waiting},
     },
 };
@@ -58,9 +59,11 @@ async fn take(app: &App, tx: &mut Tx, waiting: &Waiting, claim: &Claim<'_>) -> a
         // Another worker gave out his last slot since we looked.
         return Ok(None);
     }
+    // Only now: it has waited for the lock, and a history must not tell of a run that began before the one that made room for it.
+    let now = app.clock.now();
     let Some(job) = store::jobs::take(tx, waiting.job, claim).await? else { return Ok(None) };
     let Some(status) = store::executions::lock(tx, waiting.execution).await? else {
-        store::jobs::finish(tx, &job, None, claim.now).await?;
+        store::jobs::finish(tx, &job, None, now).await?;
         return Ok(Some(Taken::Cancelled));
     };
     let actor = actor(claim.worker);
@@ -73,21 +76,21 @@ async fn take(app: &App, tx: &mut Tx, waiting: &Waiting, claim: &Claim<'_>) -> a
                 waiting.execution,
                 &report::Report { status: Some(Status::Cancelled), ..Default::default() },
                 &By::new(actor, "cancelled"),
-                claim.now,
+                now,
             )
             .await?;
-            store::jobs::finish(tx, &job, None, claim.now).await?;
+            store::jobs::finish(tx, &job, None, now).await?;
             return Ok(Some(Taken::Cancelled));
         }
         // Somebody reported for it already, or ended it: there is nothing to start.
         _ => {
-            store::jobs::finish(tx, &job, None, claim.now).await?;
+            store::jobs::finish(tx, &job, None, now).await?;
             return Ok(Some(Taken::Cancelled));
         }
     }
-    let (attempt, credential) = self::attempt(tx, waiting.execution, claim.scope, claim.now).await?;
+    let (attempt, credential) = self::attempt(tx, waiting.execution, claim.scope, now).await?;
     let by = By { actor, cause: "dispatched", message: Some(format!("attempt {attempt} on {}", claim.scope)) };
-    report::advance(tx, waiting.execution, status, Status::Ready, None, &by, claim.now).await?;
+    report::advance(tx, waiting.execution, &Change::to(status, Status::Ready), &by, now).await?;
     Ok(Some(Taken::Run {
         job,
         attempt,

@@ -15,6 +15,7 @@ use crate::{
     store::{
         self, Id, Time,
         jobs::{Free, Waiting},
+        users::Standing,
     },
 };
 
@@ -26,6 +27,14 @@ const EACH: Duration = Duration::from_micros(100);
 /// The last reading of this process.
 #[derive(Default)]
 pub struct Board(tokio::sync::Mutex<Option<Arc<Order>>>);
+
+impl Board {
+    /// A run was accepted here after the last reading: where it stands is known without asking.
+    pub async fn accepted(&self, execution: Id, later: Later) {
+        let Some(order) = self.0.lock().await.clone() else { return };
+        order.later.lock().unwrap_or_else(PoisonError::into_inner).insert(execution, later);
+    }
+}
 
 /// One reading.
 pub struct Order {
@@ -41,6 +50,18 @@ pub struct Order {
     /// Whether the system was being maintained.
     pub rests: bool,
     given: Mutex<Given>,
+    /// Runs that were accepted here after the reading.
+    later: Mutex<HashMap<Id, Later>>,
+}
+
+/// A run that was accepted after the reading.
+#[derive(Debug, Clone, Copy)]
+pub struct Later {
+    pub start_date: Time,
+    /// How its owner stood.
+    pub standing: Standing,
+    /// The engine that its script wants.
+    pub wanted: Option<EngineSetting>,
 }
 
 /// What has been given out since the reading.
@@ -127,7 +148,17 @@ impl Order {
         }
         turns.sort_unstable_by_key(|(turn, _)| *turn);
         let places = turns.iter().enumerate().map(|(at, (_, run))| (run.execution, at)).collect();
-        Ok(Order { read, cancelled, turns, places, owners, places_at_work, rests, given: Mutex::default() })
+        Ok(Order {
+            read,
+            cancelled,
+            turns,
+            places,
+            owners,
+            places_at_work,
+            rests,
+            given: Mutex::default(),
+            later: Mutex::default(),
+        })
     }
 
     /// So few wait that every reading is made for the one who asks.
@@ -150,13 +181,29 @@ impl Order {
         if self.is_new() {
             return Ok(None);
         }
-        // It was accepted after the reading.
+        // It was accepted after the reading, here or elsewhere.
+        let later = self.later.lock().unwrap_or_else(PoisonError::into_inner).get(&execution).copied();
+        if let Some(Later { start_date, standing: Standing { slots, active, waiting }, wanted }) = later {
+            let owner = Owner { active, slots };
+            return Ok(Some(self.would_be(execution, Some(start_date), owner, waiting, wanted)));
+        }
         let Some(run) = store::jobs::standing(&app.db, execution).await? else { return Ok(None) };
         let wanted = wanted(app, run.environment.as_deref(), &run.compute_type);
-        Ok(owners(app, &[run.user]).await?.get(&run.user).map(|owner| {
-            let turn = Turn::of(execution, run.start_date, owner.active + run.own, owner.slots);
-            owner.place(self.turns.partition_point(|(before, _)| *before < turn), run.own, wanted)
-        }))
+        let owners = owners(app, &[run.user]).await?;
+        Ok(owners.get(&run.user).map(|owner| self.would_be(execution, run.start_date, *owner, run.own, wanted)))
+    }
+
+    /// The place among those of the reading of a run that is not one of them.
+    fn would_be(
+        &self,
+        execution: Id,
+        start_date: Option<Time>,
+        owner: Owner,
+        own: i64,
+        wanted: Option<EngineSetting>,
+    ) -> Place {
+        let turn = Turn::of(execution, start_date, owner.active + own, owner.slots);
+        owner.place(self.turns.partition_point(|(before, _)| *before < turn), own, wanted)
     }
 
     /// Whether a worker was there for what wants this engine.

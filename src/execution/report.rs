@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{
     app::App,
-    store::{self, Id, Time, Tx, events::Event, logs::Line},
+    jobs::cancel_tasks,
+    store::{self, Id, Time, Tx, events::Event, executions::Change, logs::Line},
 };
 
 /// Seconds after its end in which a run's late words are still heard.
@@ -75,9 +76,6 @@ pub async fn apply(tx: &mut Tx, app: &App, id: Id, report: &Report, by: &By, now
         }
         return Ok(Outcome::Absorbed(current));
     }
-    if let Some(results) = &report.results {
-        results::keep(tx, id, &row, results, false).await?;
-    }
     let wanted = match report.status {
         // A run that dies while it is being stopped was cancelled; one that brings its result in time has finished.
         Some(Status::Failed) if current == Status::Cancelling && row.is_ours() => Some(Status::Cancelled),
@@ -86,7 +84,12 @@ pub async fn apply(tx: &mut Tx, app: &App, id: Id, report: &Report, by: &By, now
     let verdict = wanted.map(|to| if row.is_ours() { current.report(to) } else { current.report_foreign(to) });
     match (wanted, verdict) {
         (Some(to), Some(Verdict::Move)) => {
-            advance(tx, id, current, to, report.progress, by, now).await?;
+            let in_row = report.results.as_ref().map(|results| results.in_row(&row)).transpose()?;
+            let change = Change { from: current, to, progress: report.progress, results: in_row.as_ref() };
+            advance(tx, id, &change, by, now).await?;
+            if let Some(results) = &report.results {
+                results::kept(tx, id, &row, results).await?;
+            }
             let mut why = None;
             if let Some(failure) = report.failure.as_ref().filter(|_| !row.is_ours()) {
                 let line = Line { level: "ERROR".into(), text: failure.message.clone(), at: now };
@@ -101,12 +104,23 @@ pub async fn apply(tx: &mut Tx, app: &App, id: Id, report: &Report, by: &By, now
                 why = Some(failure);
             }
             if to.is_terminal() {
+                if row.is_ours() {
+                    store::credentials::expire(tx, id, crate::clock::after(now, LATE_WORDS_S)).await?;
+                }
                 crate::mail::letters::execution_ended(tx, app, id, to, why.as_ref(), now).await?;
-                webhook::post(tx, app, id, now).await?;
+                if row.has_callback {
+                    webhook::post(tx, app, id, now).await?;
+                }
+                if to == Status::Cancelled {
+                    cancel_tasks::post(tx, app, id, now).await?;
+                }
             }
             Ok(Outcome::Applied(current))
         }
         _ => {
+            if let Some(results) = &report.results {
+                results::keep(tx, id, &row, results, false).await?;
+            }
             if let Some(progress) = report.progress {
                 store::executions::set_progress(tx, id, progress).await?;
             }
@@ -120,16 +134,9 @@ pub async fn apply(tx: &mut Tx, app: &App, id: Id, report: &Report, by: &By, now
 }
 
 /// Makes one move, of which the caller knows that it is legal: it holds the row.
-pub async fn advance(
-    tx: &mut Tx,
-    id: Id,
-    from: Status,
-    to: Status,
-    progress: Option<i32>,
-    by: &By,
-    now: Time,
-) -> anyhow::Result<()> {
-    let won = store::executions::set_status(tx, id, from, to, progress, now).await?;
+pub async fn advance(tx: &mut Tx, id: Id, change: &Change<'_>, by: &By, now: Time) -> anyhow::Result<()> {
+    let Change { from, to, .. } = *change;
+    let won = store::executions::set_status(tx, id, change, now).await?;
     anyhow::ensure!(won, "the row of execution {id} changed while it was locked");
     store::status_log::insert(tx, id, Some(from), to, now).await?;
     let event = Event {
@@ -141,10 +148,10 @@ pub async fn advance(
         message: by.message.clone(),
     };
     store::events::insert(tx, id, &event).await?;
-    if to.is_terminal() {
-        store::credentials::expire(tx, id, crate::clock::after(now, LATE_WORDS_S)).await?;
+    // A slot that is free, or somebody who asks for the end: what is under way changes nothing for other nodes.
+    if to.is_terminal() || to == Status::Cancelling {
+        tx.notify();
     }
-    tx.notify().await?;
     tracing::info!(execution.id = %id, status_from = %from, status_to = %to, cause = by.cause, "execution {id} is now {to}");
     Ok(())
 }

@@ -40,6 +40,21 @@ pub async fn place(app: &App, execution: Id, results: Json) -> anyhow::Result<Re
     Ok(Results { document: results, key: Some(key) })
 }
 
+impl Results {
+    /// The object in which they lie. An execution of the existing server has no row of ours to name one in.
+    fn key(&self, row: &Locked) -> Option<&str> {
+        self.key.as_deref().filter(|_| row.is_ours())
+    }
+
+    /// What stands in the row.
+    pub fn in_row(&self, row: &Locked) -> anyhow::Result<Json> {
+        Ok(match self.key(row) {
+            Some(_) => SqlJson(RawValue::from_string("{}".to_owned())?),
+            None => self.document.clone(),
+        })
+    }
+}
+
 /// Keeps results, in the transaction that has locked the execution; with `only_if_none`, only where none are kept yet.
 pub async fn keep(
     tx: &mut Tx,
@@ -48,12 +63,17 @@ pub async fn keep(
     results: &Results,
     only_if_none: bool,
 ) -> anyhow::Result<()> {
-    // An execution of the existing server has no row of ours to name an object in.
-    let key = results.key.as_ref().filter(|_| row.is_ours());
-    let none = SqlJson(RawValue::from_string("{}".to_owned())?);
-    let in_row = if key.is_some() { &none } else { &results.document };
-    if store::executions::set_results(tx, execution, in_row, only_if_none).await? && row.is_ours() {
-        store::runs::set_results_key(tx, execution, key.map(String::as_str)).await?;
+    if store::executions::set_results(tx, execution, &results.in_row(row)?, only_if_none).await? {
+        kept(tx, execution, row, results).await?;
+    }
+    Ok(())
+}
+
+/// Notes where results lie whose part in the row has been written.
+pub async fn kept(tx: &mut Tx, execution: Id, row: &Locked, results: &Results) -> sqlx::Result<()> {
+    let key = results.key(row);
+    if key.is_some() || row.has_results_beside {
+        store::runs::set_results_key(tx, execution, key).await?;
     }
     Ok(())
 }

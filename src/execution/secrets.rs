@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::loan;
 use crate::{
     app::App,
     engine::{Entry, Word},
@@ -122,12 +123,14 @@ impl Mask {
         Mask(texts.into_iter().map(SecretString::from).collect())
     }
 
-    /// What is granted to the script of an execution.
+    /// What is granted to the script of an execution, and what the run was lent.
     pub async fn of_execution(app: &App, execution: Id) -> anyhow::Result<Self> {
         let sealed = store::script_secrets::of_execution(&app.db, execution).await?;
         // One that cannot be read was given to nobody.
         let opened = |(script, name, text): &(Id, String, String)| app.vault.open(&place(*script, name), text);
-        Ok(Mask::of(&sealed.iter().filter_map(opened).collect::<Vec<_>>()))
+        let mut values: Vec<SecretString> = sealed.iter().filter_map(opened).collect();
+        values.extend(loan::hidden(app, execution).await?);
+        Ok(Mask::of(&values))
     }
 
     /// The text without them.

@@ -1,8 +1,13 @@
 //! A run is accepted: row, pinned version, event and job in one transaction, committed before the answer.
 
+use serde_json::value::RawValue;
+use sqlx::types::Json as SqlJson;
+
 use super::{
     idempotency::{self, Key},
-    inherited, parameters,
+    inherited,
+    order::Later,
+    parameters,
     report::By,
     status::Status,
 };
@@ -18,6 +23,7 @@ use crate::{
         runs::NewRun,
         script_versions::Version,
         scripts::Script,
+        users::Standing,
     },
 };
 
@@ -65,10 +71,12 @@ pub async fn submit(app: &App, user: &User, script: &Script, params: &Json, wish
         Some(key) => Some((key, idempotency::fingerprint(script.id, wishes.version, params)?)),
         None => None,
     };
+    let most = app.config.max_waiting_per_user;
+    let standing = store::users::standing(&app.db, user.id, app.config.max_runs_per_user, most).await?;
+    let Standing { slots, active, waiting } = standing;
     let now = app.clock.now();
     let id = Id::random();
     let mut tx = app.db.begin().await?;
-    let slots = store::users::slots(&mut tx, user.id, app.config.max_runs_per_user).await?;
     if let Some((key, fingerprint)) = key
         && let Some(first) = idempotency::take(&mut tx, user.id, key, &fingerprint, id, now).await?
     {
@@ -76,28 +84,23 @@ pub async fn submit(app: &App, user: &User, script: &Script, params: &Json, wish
         let execution = execution.ok_or_else(|| anyhow::anyhow!("the execution of a key is not there"))?;
         return Ok(Submitted { execution, replayed: true });
     }
-    let waiting = store::executions::waiting(&mut tx, user.id, app.config.max_waiting_per_user).await?;
-    if waiting >= app.config.max_waiting_per_user {
+    if waiting >= most {
         return Err(Error::Limited {
             detail: format!("{waiting} of your runs are waiting already; start more when some have begun."),
             code: "queue_full",
             retry_after: 60,
         });
     }
-    let queued = match slots {
-        Some(slots) if waiting < slots => {
-            store::executions::active(&mut tx, user.id, slots - waiting).await? + waiting >= slots
-        }
-        Some(_) => true,
-        None => false,
-    };
+    let queued = slots.is_some_and(|slots| active + waiting >= slots);
     let new = NewExecution { id, script: script.id, user: user.id, params };
     store::executions::insert(&mut tx, &new, now).await.map_err(|error| {
         // The script was deleted since it was looked up.
         let gone = error.as_database_error().is_some_and(|e| e.is_foreign_key_violation());
         if gone { Error::not_found(format!("Script with id {} does not exist", wishes.script)) } else { error.into() }
     })?;
-    store::executions::insert_flag(&mut tx, id, wishes.is_plugin_execution).await?;
+    if !wishes.is_plugin_execution {
+        store::executions::insert_flag(&mut tx, id, false).await?;
+    }
     let run = NewRun {
         execution: id,
         version: version.id,
@@ -118,13 +121,30 @@ pub async fn submit(app: &App, user: &User, script: &Script, params: &Json, wish
     store::events::insert(&mut tx, id, &event).await?;
     let job = NewJob { kind: crate::jobs::RUN_EXECUTION, subject: id, unique_key: Some(format!("run:{id}")) };
     store::jobs::insert(&mut tx, &job, now).await?;
-    let execution = store::executions::find_within(&mut tx, id)
-        .await?
-        .ok_or_else(|| anyhow::anyhow!("the new row is not there"))?;
-    tx.notify().await?;
+    tx.notify();
     tx.commit().await?;
+    let wanted = app.config.engines.wanted(script.environment.as_deref(), &script.compute_type);
+    app.board.accepted(id, Later { start_date: now, standing, wanted }).await;
     app.wake();
     tracing::info!(execution.id = %id, script.slug = script.slug, user.id = %user.id, "execution {id} is accepted");
+    let execution = Execution {
+        id,
+        script_id: Some(script.id),
+        user_id: Some(user.id),
+        start_date: Some(now),
+        end_date: None,
+        status: Status::Pending,
+        progress: Some(0),
+        params: Some(params.clone()),
+        results: Some(SqlJson(RawValue::from_string("{}".to_owned()).map_err(anyhow::Error::from)?)),
+        queued_at: run.waiting_since,
+        dispatched_at: None,
+        deleted: Some(false),
+        is_plugin_execution: Some(wishes.is_plugin_execution),
+        results_key: None,
+        failure: None,
+        script_version: Some(version.number),
+    };
     Ok(Submitted { execution, replayed: false })
 }
 

@@ -333,7 +333,7 @@ async fn conclude(
     }
     let line = error.map_or_else(|| "Build successful.".to_owned(), |error| format!("Build failed: {error}"));
     store::script_logs::insert(tx, version.script_id, &[line], now).await?;
-    tx.notify().await?;
+    tx.notify();
     Ok(())
 }
 

@@ -10,7 +10,8 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Lease, SEND_MAIL, SEND_WEBHOOK, fold_statistics, reconcile, send_mail, send_webhook, sweep_accounts, sweep_runs,
+    CANCEL_TASKS, Lease, REFRESH_BOUNDARIES, SEND_MAIL, SEND_WEBHOOK, cancel_tasks, fold_statistics, reconcile,
+    refresh_boundaries, send_mail, send_webhook, sweep_accounts, sweep_runs,
 };
 use crate::{
     app::App,
@@ -18,6 +19,8 @@ use crate::{
     store::{self, Id, jobs::Job},
 };
 
+/// The kinds of jobs.
+const KINDS: [&str; 4] = [SEND_MAIL, SEND_WEBHOOK, CANCEL_TASKS, REFRESH_BOUNDARIES];
 /// Letters and calls that are sent at one time.
 const AT_ONCE: usize = 4;
 /// How often what is of no use is swept.
@@ -53,6 +56,9 @@ pub async fn work(app: App) {
             }
             if let Err(error) = sweep_runs::sweep(&app).await {
                 tracing::warn!(error = format!("{error:#}"), "runs that have ended could not be swept");
+            }
+            if let Err(error) = refresh_boundaries::schedule(&app).await {
+                tracing::warn!(error = format!("{error:#}"), "a refresh of boundaries could not be queued");
             }
         }
         if folded.is_none_or(|at| at.elapsed() >= FOLD) {
@@ -93,14 +99,7 @@ async fn round(app: &App, worker: Id, driven: &TaskTracker, room: &Arc<Semaphore
     while let Ok(seat) = room.clone().try_acquire_owned() {
         let (now, sent) = (app.clock.now(), Instant::now());
         let until = after(now, app.config.lease_s);
-        let mut job = None;
-        for kind in [SEND_MAIL, SEND_WEBHOOK] {
-            job = store::jobs::claim_anywhere(&app.db, kind, worker, until, now).await?;
-            if job.is_some() {
-                break;
-            }
-        }
-        let Some(job) = job else { break };
+        let Some(job) = store::jobs::claim_anywhere(&app.db, &KINDS, worker, until, now).await? else { break };
         let mut lease = Lease::new(Duration::from_secs(app.config.lease_s));
         lease.renewed(sent);
         let app = app.clone();
@@ -116,6 +115,8 @@ async fn round(app: &App, worker: Id, driven: &TaskTracker, room: &Arc<Semaphore
 async fn drive(app: &App, job: &Job, lease: Lease) {
     let driven = match job.kind.as_str() {
         SEND_MAIL => send_mail::drive(app, job, lease).await,
+        CANCEL_TASKS => cancel_tasks::drive(app, job, lease).await,
+        REFRESH_BOUNDARIES => refresh_boundaries::drive(app, job).await,
         _ => send_webhook::drive(app, job, lease).await,
     };
     if let Err(error) = driven {

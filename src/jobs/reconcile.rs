@@ -20,7 +20,7 @@ pub async fn reconcile(app: &App) -> anyhow::Result<()> {
             continue;
         }
         tracing::warn!(execution.id = %execution, %status, "a run that nobody drove gets a worker again");
-        tx.notify().await?;
+        tx.notify();
         tx.commit().await?;
         app.wake();
     }

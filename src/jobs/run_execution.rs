@@ -19,7 +19,7 @@ use crate::{
     execution::{
         dispatch::{self, actor},
         failure::{Class, Failure},
-        journal,
+        journal, loan,
         report::{self, By, Report},
         results,
         secrets::{self, Mask},
@@ -166,6 +166,8 @@ impl<'a> Follower<'a> {
         let script = version.as_ref().map(|version| version.script_id);
         // Sealed with another key since, they cannot be hidden; the run has to come to its end all the same.
         let given = script.and_then(|script| secrets::open(&worker.app, script, &memory.secrets).ok());
+        let mut hidden = loan::hidden(&worker.app, id).await?;
+        hidden.extend(given.unwrap_or_default().into_values());
         let configuration = version.map(|v| build::stored(&v.config)).transpose()?.unwrap_or_default();
         let limits = configuration.limits(&build::caps(&worker.app.config));
         let retries = i32::try_from(configuration.retry.unwrap_or(0)).unwrap_or(0);
@@ -183,7 +185,7 @@ impl<'a> Follower<'a> {
             stopping: None,
             followed: Instant::now(),
             output: Kept::nothing(),
-            mask: Mask::of(given.unwrap_or_default().values()),
+            mask: Mask::of(&hidden),
         }))
     }
 

@@ -1,13 +1,8 @@
 //! Calls the address that the caller of a run gave, once the run has ended. Who does not answer with 2xx is called again, ever
 //! later, for a day; a redirect is no answer.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
-use reqwest::{
-    Client,
-    dns::{Addrs, Name, Resolve, Resolving},
-    redirect,
-};
 use secrecy::ExposeSecret;
 use url::Url;
 
@@ -17,11 +12,9 @@ use crate::{
     app::App,
     clock::after,
     execution::webhook,
+    outside::{self, PATIENCE},
     store::{self, jobs::Job, webhook_deliveries::Delivery},
 };
-
-/// How long one call may last.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Drives the job until the call is made, postponed or given up.
 pub async fn drive(app: &App, job: &Job, lease: Lease) -> anyhow::Result<()> {
@@ -74,12 +67,8 @@ async fn call(app: &App, delivery: &Delivery) -> anyhow::Result<Option<u16>> {
     let secret = app.tokens.webhook_secret(user);
     let signature = webhook::signature(secret.expose_secret(), now.and_utc().timestamp(), &body);
     // A client for each call: nothing of one caller's connection is left for another's.
-    let client = Client::builder()
-        .dns_resolver(std::sync::Arc::new(Checked(app.clone())))
-        .redirect(redirect::Policy::none())
-        .no_proxy()
-        .timeout(PATIENCE.min(Duration::from_secs(app.config.lease_s).mul_f64(0.8)))
-        .build()?;
+    let patience = PATIENCE.min(Duration::from_secs(app.config.lease_s).mul_f64(0.8));
+    let client = outside::checked(app, patience)?;
     let request = client.post(url).header("content-type", "application/json").header("x-te-signature", signature);
     match request.body(body).send().await {
         Ok(answer) => Ok(Some(answer.status().as_u16())),
@@ -87,22 +76,5 @@ async fn call(app: &App, delivery: &Delivery) -> anyhow::Result<Option<u16>> {
             tracing::info!(webhook.id = %delivery.id, error = %error.without_url(), "an address did not answer");
             Ok(None)
         }
-    }
-}
-
-/// Looks names up and leaves out the addresses that nobody may make the server connect to: what is checked is what is connected to.
-struct Checked(App);
-
-impl Resolve for Checked {
-    fn resolve(&self, name: Name) -> Resolving {
-        let app = self.0.clone();
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str().to_owned(), 0)).await?;
-            let allowed: Vec<SocketAddr> = found.filter(|at| webhook::may_call(&app, at.ip())).collect();
-            if allowed.is_empty() {
-                return Err("the name leads to no public address".into());
-            }
-            Ok(Box::new(allowed.into_iter()) as Addrs)
-        })
     }
 }

@@ -194,7 +194,7 @@ impl Value {
 pub async fn begin_reading(db: &Db) -> sqlx::Result<Tx> {
     Ok(match db {
         Db::Sqlite { read, .. } => Tx::Sqlite(read.begin().await?),
-        Db::Postgres(pool) => Tx::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?),
+        Db::Postgres(pool) => Tx::Postgres(pool.begin_as("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?),
     })
 }
 

@@ -12,7 +12,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::pool::Pool;
+use super::pool::{Open, Pool};
 use super::takeover::{
     blueprint,
     steps::{self, Tell},
@@ -45,7 +45,7 @@ pub enum Unit {
 /// A transaction that writes. On SQLite it begins IMMEDIATE: a read that turns into a write would fail at once.
 pub enum Tx {
     Sqlite(Transaction<'static, Sqlite>),
-    Postgres(Transaction<'static, Postgres>),
+    Postgres(Open),
 }
 
 /// Runs a query outside a transaction, on a connection that only reads.
@@ -111,8 +111,6 @@ impl Db {
             let rest = url.split_once("://").map_or("", |(_, rest)| rest);
             let options = PgConnectOptions::from_str(&format!("postgresql://{rest}"))
                 .context("the URL of the database is not one of PostgreSQL")?
-                // Each process has a name of its own, by which it tells its connections from those of others.
-                .application_name(&format!("trends-earth {}", uuid::Uuid::new_v4().simple()))
                 .options([("TimeZone", "UTC"), ("statement_timeout", &statement_timeout.as_millis().to_string())])
                 .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(1));
             let db = Db::Postgres(Pool::new(options, connections)?);
@@ -211,7 +209,7 @@ impl Db {
     pub async fn begin(&self) -> sqlx::Result<Tx> {
         Ok(match self {
             Db::Sqlite { write, .. } => Tx::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
-            Db::Postgres(pool) => Tx::Postgres(pool.begin().await?),
+            Db::Postgres(pool) => Tx::Postgres(pool.begin_as("BEGIN").await?),
         })
     }
 
@@ -345,13 +343,12 @@ impl Tx {
         }
     }
 
-    /// Wakes the workers of all nodes when this transaction commits. Never called in a transaction
-    /// that only writes logs or progress: NOTIFY takes a lock of the whole database at commit.
-    pub async fn notify(&mut self) -> sqlx::Result<()> {
+    /// Wakes the workers of all nodes soon after this transaction has committed: one notice for all that commit meanwhile. It
+    /// stands in no transaction of its own accord, because NOTIFY lets only one of the whole database commit at a time.
+    pub fn notify(&mut self) {
         if let Tx::Postgres(tx) = self {
-            sqlx::query("NOTIFY trends_earth").execute(&mut **tx).await?;
+            tx.announce();
         }
-        Ok(())
     }
 }
 

@@ -256,20 +256,33 @@ pub async fn lock(tx: &mut Tx, id: Id) -> sqlx::Result<Option<Status>> {
     within!(tx, |on| sqlx::query_scalar(text).bind(id).fetch_optional(on).await)
 }
 
-/// Changes the state. Only a run of ours is dispatched: what somebody says of the other server's is no dispatch. `ended` also sets the end and, unless given, full progress. False if somebody was first.
-pub async fn set_status(
-    tx: &mut Tx,
-    id: Id,
-    from: Status,
-    to: Status,
-    progress: Option<i32>,
-    now: Time,
-) -> sqlx::Result<bool> {
+/// A change of an execution's state, with what is written beside it.
+#[derive(Debug, Clone, Copy)]
+pub struct Change<'a> {
+    pub from: Status,
+    pub to: Status,
+    /// 0 to 100; an end without one is full.
+    pub progress: Option<i32>,
+    /// What stands in the row; `None` leaves what is there.
+    pub results: Option<&'a Json>,
+}
+
+impl Change<'_> {
+    /// Nothing but the state.
+    pub fn to(from: Status, to: Status) -> Self {
+        Change { from, to, progress: None, results: None }
+    }
+}
+
+/// Changes the state; an end also has its time. Only a run of ours is dispatched: what somebody says of the other server's is no
+/// dispatch. False if somebody was first.
+pub async fn set_status(tx: &mut Tx, id: Id, change: &Change<'_>, now: Time) -> sqlx::Result<bool> {
+    let Change { from, to, progress, results } = *change;
     let (end, full) = if to.is_terminal() { (Some(now), progress.or(Some(100))) } else { (None, progress) };
     let dispatched = (to == Status::Ready).then_some(now);
     within!(tx, |on| sqlx::query(
         "UPDATE execution SET status = $3, end_date = COALESCE($4, end_date), progress = COALESCE($5, progress),
-             dispatched_at = COALESCE(dispatched_at,
+             results = COALESCE($7, results), dispatched_at = COALESCE(dispatched_at,
                  CASE WHEN EXISTS (SELECT 1 FROM execution_run r WHERE r.execution_id = execution.id) THEN $6 END)
          WHERE id = $1 AND status = $2"
     )
@@ -279,6 +292,7 @@ pub async fn set_status(
     .bind(end)
     .bind(full)
     .bind(dispatched)
+    .bind(results)
     .execute(on)
     .await
     .map(|r| r.rows_affected() == 1))
@@ -361,23 +375,18 @@ pub async fn active(tx: &mut Tx, user: Id, most: i64) -> sqlx::Result<i64> {
     })
 }
 
-/// Runs of a user that wait, counted to `most`.
-pub async fn waiting(tx: &mut Tx, user: Id, most: i64) -> sqlx::Result<i64> {
-    within!(tx, |on| {
-        sqlx::query_scalar(
-        "SELECT count(*) FROM (SELECT 1 FROM execution e JOIN execution_run r ON r.execution_id = e.id WHERE e.user_id = $1
-             AND e.status IN ('PENDING', 'READY', 'SUBMITTED', 'RUNNING', 'CANCELLING') AND e.status = 'PENDING' LIMIT $2) few"
-    )
-    .bind(user)
-    .bind(most)
-    .fetch_one(on)
-    .await
-    })
-}
-
 /// Whose execution it is.
 pub async fn owner(tx: &mut Tx, id: Id) -> sqlx::Result<Option<Id>> {
     let row: Option<Option<Id>> = within!(tx, |on| sqlx::query_scalar("SELECT user_id FROM execution WHERE id = $1")
+        .bind(id)
+        .fetch_optional(on)
+        .await)?;
+    Ok(row.flatten())
+}
+
+/// Whose an execution is; `None` if that is nobody, or it is gone.
+pub async fn user_of(db: &Db, id: Id) -> sqlx::Result<Option<Id>> {
+    let row: Option<Option<Id>> = reading!(db, |on| sqlx::query_scalar("SELECT user_id FROM execution WHERE id = $1")
         .bind(id)
         .fetch_optional(on)
         .await)?;

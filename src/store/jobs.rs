@@ -193,23 +193,26 @@ pub async fn claim_build(db: &Db, job: Id, claim: &Claim<'_>) -> sqlx::Result<Op
         .await)
 }
 
-/// Claims the next job of a kind that has no place: one that is due, or one whose worker has let its lease pass.
+/// Claims the next job of one of these kinds, which have no place: one that is due, or one whose worker has let its lease pass.
 pub async fn claim_anywhere(
     db: &Db,
-    kind: &str,
+    kinds: &[&'static str],
     worker: Id,
     lease_until: Time,
     now: Time,
 ) -> sqlx::Result<Option<Job>> {
+    // Names of this program, no values from outside.
+    let kinds: Vec<String> = kinds.iter().map(|kind| format!("'{kind}'")).collect();
     let text = sqlx::AssertSqlSafe(format!(
-        "UPDATE job SET state = 'running', lease_token = $3, lease_until = $4, worker_id = $2, attempts = attempts + 1
-         WHERE id = (SELECT id FROM job WHERE kind = $1 AND ((state = 'waiting' AND run_at <= $5) OR (state = 'running' AND lease_until <= $5))
+        "UPDATE job SET state = 'running', lease_token = $2, lease_until = $3, worker_id = $1, attempts = attempts + 1
+         WHERE id = (SELECT id FROM job WHERE kind IN ({})
+             AND ((state = 'waiting' AND run_at <= $4) OR (state = 'running' AND lease_until <= $4))
              ORDER BY priority DESC, run_at LIMIT 1 {})
          RETURNING id, kind, subject_id, payload, lease_token",
+        kinds.join(", "),
         db.skip_locked()
     ));
     writing!(db, |on| sqlx::query_as(text)
-        .bind(kind)
         .bind(worker)
         .bind(Id::random())
         .bind(lease_until)
@@ -291,6 +294,14 @@ pub async fn heartbeat(db: &Db, job: &Job, lease_until: Time) -> sqlx::Result<Op
     .bind(lease_until)
     .fetch_optional(on)
     .await)
+}
+
+/// How often a job has been claimed.
+pub async fn attempts(tx: &mut Tx, job: &Job) -> sqlx::Result<i32> {
+    within!(tx, |on| sqlx::query_scalar("SELECT CAST(attempts AS INTEGER) FROM job WHERE id = $1")
+        .bind(job.id)
+        .fetch_one(on)
+        .await)
 }
 
 /// Keeps what a worker must remember of a job between its attempts.

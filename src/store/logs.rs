@@ -116,3 +116,12 @@ pub async fn newest(db: &Db, execution: Id) -> sqlx::Result<i64> {
     .await)?;
     Ok(id.unwrap_or(0))
 }
+
+/// Lines of a run that may name a task, in their order.
+pub async fn naming_tasks(db: &Db, execution: Id) -> sqlx::Result<Vec<String>> {
+    let text = sqlx::AssertSqlSafe(format!(
+        "SELECT text FROM execution_log WHERE execution_id = $1 AND text {} '%task%' ORDER BY id LIMIT 10000",
+        db.like()
+    ));
+    reading!(db, |on| sqlx::query_scalar(text).bind(execution).fetch_all(on).await)
+}

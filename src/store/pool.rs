@@ -2,13 +2,22 @@
 //! take theirs from the pool of sqlx, which asks a connection whether it lives each time it is given back: for single
 //! statements that would double the round trips.
 
-use std::{fmt, ops::Deref, time::Duration};
+use std::{
+    fmt,
+    ops::{Deref, DerefMut},
+    sync::Arc,
+    time::Duration,
+};
 
 use deadpool::managed::{self, Metrics, Object, PoolError, RecycleError, RecycleResult, Timeouts};
 use sqlx::{
-    ConnectOptions, Connection, PgConnection, PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
+    ConnectOptions, Connection, PgConnection, PgPool, Postgres, Transaction,
+    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::lent;
 
 /// How long a request waits for a connection.
 const WAIT: Duration = Duration::from_millis(500);
@@ -22,6 +31,9 @@ const OLD: Duration = Duration::from_mins(30);
 pub struct Pool {
     transactions: PgPool,
     statements: managed::Pool<Maker>,
+    news: Arc<Notify>,
+    /// By this word a process knows its own notices.
+    own: Uuid,
 }
 
 impl Deref for Pool {
@@ -34,6 +46,9 @@ impl Deref for Pool {
 impl Pool {
     /// At most so many connections in all, half of them of each kind; they are made when they are needed.
     pub fn new(options: PgConnectOptions, connections: u32) -> anyhow::Result<Self> {
+        let own = Uuid::new_v4();
+        // By its name an operator tells the connections of one process from those of others.
+        let options = options.application_name(&format!("trends-earth {}", own.simple()));
         let transactions = PgPoolOptions::new()
             .max_connections(connections.div_ceil(2))
             .acquire_timeout(WAIT)
@@ -52,7 +67,37 @@ impl Pool {
             .timeouts(Timeouts { wait: Some(WAIT), create: None, recycle: None })
             .runtime(deadpool::Runtime::Tokio1)
             .build()?;
-        Ok(Pool { transactions, statements })
+        Ok(Pool { transactions, statements, news: Arc::default(), own })
+    }
+
+    /// Begins a transaction by this statement.
+    pub async fn begin_as(&self, begin: &'static str) -> sqlx::Result<Open> {
+        let transaction = self.transactions.begin_with(begin).await?;
+        Ok(Open { transaction, news: self.news.clone(), is_news: false })
+    }
+
+    /// Waits until a transaction of this process that is news to other nodes has committed.
+    pub async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    /// Tells all nodes that there is news. A notice that is lost is made up for by the next look of each: it waits for no disk.
+    pub async fn tell(&self) -> sqlx::Result<()> {
+        let text = "SELECT set_config('synchronous_commit', 'off', TRUE), pg_notify('trends_earth', $1)";
+        let own = self.own.simple().to_string();
+        lent!(self, |on| sqlx::query(text).bind(own).execute(on).await.map(drop))
+    }
+
+    /// Waits, on a connection of its own, for notices of other processes; `heard` is called with each.
+    pub async fn listen(&self, heard: impl Fn()) -> sqlx::Result<()> {
+        let own = self.own.simple().to_string();
+        let mut listener = PgListener::connect_with(&self.transactions).await?;
+        listener.listen("trends_earth").await?;
+        loop {
+            if listener.recv().await?.payload() != own {
+                heard();
+            }
+        }
     }
 
     /// A connection for one statement.
@@ -68,6 +113,41 @@ impl Pool {
     pub async fn close(&self) {
         self.statements.close();
         self.transactions.close().await;
+    }
+}
+
+/// A transaction.
+pub struct Open {
+    transaction: Transaction<'static, Postgres>,
+    news: Arc<Notify>,
+    is_news: bool,
+}
+
+impl Open {
+    /// What this transaction writes is news to other nodes.
+    pub fn announce(&mut self) {
+        self.is_news = true;
+    }
+
+    pub async fn commit(self) -> sqlx::Result<()> {
+        self.transaction.commit().await?;
+        if self.is_news {
+            self.news.notify_one();
+        }
+        Ok(())
+    }
+}
+
+impl Deref for Open {
+    type Target = PgConnection;
+    fn deref(&self) -> &PgConnection {
+        &self.transaction
+    }
+}
+
+impl DerefMut for Open {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.transaction
     }
 }
 

@@ -1,4 +1,5 @@
-//! Table `roll_up`: how far `execution_daily` and `status_hourly` reach. Days before `until` stand in them.
+//! Table `roll_up`: how far `execution_daily` and `status_hourly` reach. Days before `until` stand in them. Rows of other names
+//! remember when something that one node does now and then was begun last.
 
 use super::{Db, Time, Tx};
 use crate::{reading, within, writing};
@@ -47,19 +48,33 @@ pub async fn advance(tx: &mut Tx, until: Time) -> sqlx::Result<()> {
         .map(drop))
 }
 
+/// Takes a turn at something, `$1`, if none has begun since `$2`.
+const TURN: &str = "INSERT INTO roll_up (name, until, checked_at) VALUES ($1, $4, $3)
+     ON CONFLICT (name) DO UPDATE SET checked_at = EXCLUDED.checked_at
+     WHERE roll_up.checked_at IS NULL OR roll_up.checked_at < $2";
+
 /// Takes on the check if none has begun since; false if another node has it.
 pub async fn begin_check(db: &Db, since: Time, now: Time) -> sqlx::Result<bool> {
-    let rows = writing!(db, |on| sqlx::query(
-        "INSERT INTO roll_up (name, until, checked_at) VALUES ($1, $4, $3)
-         ON CONFLICT (name) DO UPDATE SET checked_at = EXCLUDED.checked_at
-         WHERE roll_up.checked_at IS NULL OR roll_up.checked_at < $2"
-    )
-    .bind(NAME)
-    .bind(since)
-    .bind(now)
-    .bind(beginning())
-    .execute(on)
-    .await
-    .map(|done| done.rows_affected()))?;
+    let rows = writing!(db, |on| sqlx::query(TURN)
+        .bind(NAME)
+        .bind(since)
+        .bind(now)
+        .bind(beginning())
+        .execute(on)
+        .await
+        .map(|done| done.rows_affected()))?;
+    Ok(rows > 0)
+}
+
+/// Takes on something else that is done now and then, if it has not begun since; false if another node has it.
+pub async fn begin(tx: &mut Tx, name: &str, since: Time, now: Time) -> sqlx::Result<bool> {
+    let rows = within!(tx, |on| sqlx::query(TURN)
+        .bind(name)
+        .bind(since)
+        .bind(now)
+        .bind(beginning())
+        .execute(on)
+        .await
+        .map(|done| done.rows_affected()))?;
     Ok(rows > 0)
 }

@@ -31,6 +31,10 @@ pub struct Locked {
     pub attempt: Option<i32>,
     /// Of a run of ours: bytes of log text stored so far.
     pub log_bytes: Option<i64>,
+    /// Whether results lie beside the row.
+    pub has_results_beside: bool,
+    /// Whether somebody is to be called when it has ended.
+    pub has_callback: bool,
 }
 
 impl Locked {
@@ -123,7 +127,9 @@ pub async fn find_within(tx: &mut Tx, execution: Id) -> sqlx::Result<Option<Exec
 pub async fn lock(tx: &mut Tx, execution: Id) -> sqlx::Result<Option<Locked>> {
     let lock = tx.for_update_of("e");
     let text = sqlx::AssertSqlSafe(format!(
-        "SELECT e.status, r.attempt, r.log_bytes FROM execution e LEFT JOIN execution_run r ON r.execution_id = e.id
+        "SELECT e.status, r.attempt, r.log_bytes, r.results_key IS NOT NULL AS has_results_beside,
+             r.callback_url IS NOT NULL AS has_callback
+         FROM execution e LEFT JOIN execution_run r ON r.execution_id = e.id
          WHERE e.id = $1 {lock}"
     ));
     within!(tx, |on| sqlx::query_as(text).bind(execution).fetch_optional(on).await)
@@ -177,14 +183,12 @@ pub async fn set_failure(tx: &mut Tx, execution: Id, failure: &Json) -> sqlx::Re
 /// Where results lie that are too large for their row; `None` if they stand in it.
 pub async fn set_results_key(tx: &mut Tx, execution: Id, key: Option<&str>) -> sqlx::Result<()> {
     within!(tx, |on| {
-        sqlx::query(
-        "UPDATE execution_run SET results_key = $2 WHERE execution_id = $1 AND (results_key IS NOT NULL OR $2 IS NOT NULL)"
-    )
-    .bind(execution)
-    .bind(key)
-    .execute(on)
-    .await
-    .map(drop)
+        sqlx::query("UPDATE execution_run SET results_key = $2 WHERE execution_id = $1")
+            .bind(execution)
+            .bind(key)
+            .execute(on)
+            .await
+            .map(drop)
     })
 }
 

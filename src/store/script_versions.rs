@@ -94,6 +94,16 @@ pub async fn get(db: &Db, id: Id) -> sqlx::Result<Option<Version>> {
     reading!(db, |on| sqlx::query_as(text).bind(id).fetch_optional(on).await)
 }
 
+/// Who uploaded a version: id, address and role of the account.
+pub async fn author(db: &Db, id: Id) -> sqlx::Result<Option<(Id, String, Option<String>)>> {
+    reading!(db, |on| sqlx::query_as(
+        r#"SELECT u.id, u.email, u.role FROM script_version v JOIN "user" u ON u.id = v.created_by WHERE v.id = $1"#
+    )
+    .bind(id)
+    .fetch_optional(on)
+    .await)
+}
+
 /// What a run without a wish gets.
 pub async fn current(db: &Db, script: Id) -> sqlx::Result<Option<Version>> {
     let text = sqlx::AssertSqlSafe(format!("{COLUMNS} WHERE id = {CURRENT}"));

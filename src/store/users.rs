@@ -3,6 +3,7 @@
 pub mod erase;
 pub mod gee;
 pub mod logins;
+pub mod openeo;
 pub mod statistics;
 
 use serde::Serialize;
@@ -361,39 +362,53 @@ pub async fn set_role(tx: &mut Tx, id: Id, role: Role, now: Time) -> sqlx::Resul
 /// Locks the row of a user until the transaction ends, so that two workers do not hand out his last slot twice, and says
 /// how many runs he may have active; `None` if there is no limit.
 pub async fn lock_slots(tx: &mut Tx, id: Id, default: i64) -> sqlx::Result<Option<i64>> {
-    let lock = tx.for_update();
-    read_slots(tx, id, default, lock).await
+    let text = sql(format!(r#"SELECT {SLOTS} FROM "user" u WHERE u.id = $2 {}"#, tx.for_update()));
+    let slots: Option<Option<i64>> =
+        within!(tx, |on| sqlx::query_scalar(text).bind(default).bind(id).fetch_optional(on).await)?;
+    Ok(slots.unwrap_or(Some(default)))
 }
 
-/// How many runs a user may have active; `None` if there is no limit.
-pub async fn slots(tx: &mut Tx, id: Id, default: i64) -> sqlx::Result<Option<i64>> {
-    read_slots(tx, id, default, "").await
+/// How many runs a user may have active, `$1` if nothing else is said; NULL without a limit.
+const SLOTS: &str = "CAST(CASE WHEN u.role IN ('ADMIN', 'SUPERADMIN') THEN NULL ELSE COALESCE(u.max_concurrent_executions, $1) END AS BIGINT) AS slots";
+
+/// Runs of a user that hold a slot, counted to 1,000. The list of states is the condition of the index of open executions, word
+/// for word.
+const ACTIVE: &str = "(SELECT count(*) FROM (SELECT 1 FROM execution e WHERE e.user_id = u.id
+    AND e.status IN ('PENDING', 'READY', 'SUBMITTED', 'RUNNING', 'CANCELLING') AND e.status <> 'PENDING' LIMIT 1000) few) AS active";
+
+/// How a user stands who wants one more run.
+#[derive(Debug, Clone, Copy, sqlx::FromRow)]
+pub struct Standing {
+    /// How many runs he may have active; `None` without a limit.
+    pub slots: Option<i64>,
+    /// Runs that hold a slot, counted to 1,000.
+    pub active: i64,
+    /// Runs of ours that wait, counted to `most`.
+    pub waiting: i64,
 }
 
-/// Of each of these users the runs that hold a slot, counted to 1,000, and the slots; `None` if there is no limit.
+/// How a user stands; `default` slots where his account names no number.
+pub async fn standing(db: &Db, id: Id, default: i64, most: i64) -> sqlx::Result<Standing> {
+    let text = sql(format!(
+        r#"SELECT {SLOTS}, {ACTIVE}, (SELECT count(*) FROM (SELECT 1 FROM execution e JOIN execution_run r ON r.execution_id = e.id
+               WHERE e.user_id = u.id AND e.status IN ('PENDING', 'READY', 'SUBMITTED', 'RUNNING', 'CANCELLING')
+                   AND e.status = 'PENDING' LIMIT $3) few) AS waiting
+           FROM "user" u WHERE u.id = $2"#
+    ));
+    let found = reading!(db, |on| sqlx::query_as(text).bind(default).bind(id).bind(most).fetch_optional(on).await)?;
+    Ok(found.unwrap_or(Standing { slots: Some(default), active: 0, waiting: 0 }))
+}
+
+/// Of each of these users the runs that hold a slot, and the slots.
 pub async fn slots_of(db: &Db, ids: &[Id], default: i64) -> sqlx::Result<Vec<(Id, i64, Option<i64>)>> {
     let mut found = Vec::with_capacity(ids.len());
     for some in ids.chunks(500) {
         let values: Vec<Value> = some.iter().map(|id| Value::Id(*id)).collect();
-        let text = sql(format!(
-            r#"SELECT u.id, (SELECT count(*) FROM (SELECT 1 FROM execution e WHERE e.user_id = u.id
-                   AND e.status IN ('PENDING', 'READY', 'SUBMITTED', 'RUNNING', 'CANCELLING') AND e.status <> 'PENDING' LIMIT 1000) few),
-                   CAST(CASE WHEN u.role IN ('ADMIN', 'SUPERADMIN') THEN NULL ELSE COALESCE(u.max_concurrent_executions, $1) END AS BIGINT)
-               FROM "user" u WHERE u.id IN ({})"#,
-            placeholders(2, some.len())
-        ));
+        let marks = placeholders(2, some.len());
+        let text = sql(format!(r#"SELECT u.id, {ACTIVE}, {SLOTS} FROM "user" u WHERE u.id IN ({marks})"#));
         let rows: Vec<(Id, i64, Option<i64>)> =
             reading!(db, |on| bind_values!(sqlx::query_as(text).bind(default), values).fetch_all(on).await)?;
         found.extend(rows);
     }
     Ok(found)
-}
-
-async fn read_slots(tx: &mut Tx, id: Id, default: i64, lock: &str) -> sqlx::Result<Option<i64>> {
-    let text =
-        sqlx::AssertSqlSafe(format!(r#"SELECT role, max_concurrent_executions FROM "user" WHERE id = $1 {lock}"#));
-    let row: Option<(Option<String>, Option<i32>)> =
-        within!(tx, |on| sqlx::query_as(text).bind(id).fetch_optional(on).await)?;
-    let (role, limit) = row.unwrap_or((None, None));
-    Ok((Role::of(role.as_deref()) < Role::Admin).then(|| limit.map_or(default, i64::from)))
 }

@@ -21,6 +21,7 @@ fn settings(load: PathBuf) -> Options {
         .set("ENVIRONMENT", "prod")
         .set("JWT_SECRET_KEY", "reference-jwt-secret-0123456789abcdef0123456789")
         .set("CORS_ORIGINS", "https://ui.example.org,https://app.example.org")
+        .set("GEE_ENCRYPTION_KEY", "reference-gee-key")
         .set("API_ENVIRONMENT_USER", "gef@gef.com")
         .set("API_ENVIRONMENT_USER_PASSWORD", "EnvUser1!secret")
         .set("TE_ENVIRONMENT_USER_SUPERADMIN", "true")

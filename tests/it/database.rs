@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use chrono::{NaiveDateTime, TimeDelta, Utc};
+use nix::sys::signal::Signal;
 use reqwest::Method;
 use serde_json::{Value, json};
 use trends_earth::clock::{self, Clock};
@@ -228,5 +229,42 @@ async fn a_database_that_is_killed_and_comes_back_costs_no_run_and_no_line() {
     assert_eq!(server.rows("job WHERE state IN ('waiting', 'running')").await, 0);
     assert_eq!(admin.finish(&slug, &json!({"lines": 1})).await["status"], "FINISHED");
     assert!(!server.log().contains("a request failed"), "nothing was answered 500");
+    drop(server);
+}
+
+#[tokio::test]
+async fn a_database_that_stands_still_keeps_nobody_waiting_and_goes_on_as_if_nothing_had_been() {
+    let test = "a_database_that_stands_still_keeps_nobody_waiting_and_goes_on_as_if_nothing_had_been";
+    if !on_postgres(test) {
+        return;
+    }
+    let Some(postgres) = Postgres::start(test).await else { return };
+    let options = Options { postgres: Some(postgres.url.clone()), ..Options::default() };
+    let server = Server::with(options).await;
+    // What the worker asks for meanwhile waits, or is told late.
+    server.may_log_errors();
+    let admin = server.admin().await;
+    let slug = admin.publish_built(&Package::new("counting", COUNTING)).await;
+    let run = admin.run(&slug, &json!({"lines": 40})).await;
+    admin.said(&run, "line 2").await;
+    postgres.signal(Signal::SIGSTOP);
+    let asked = Instant::now();
+    let path = format!("/api/v1/execution/{run}");
+    let waiting = (0..20).map(|_| admin.get(&path));
+    for answer in futures::future::join_all(waiting).await {
+        assert_eq!(answer.expect(503)["status"], 503);
+        assert!(answer.headers.contains_key("retry-after"));
+    }
+    let took = asked.elapsed();
+    until("it is known to stand still", async || admin.get("/api-health").await.expect(200)["database"] == "unhealthy")
+        .await;
+    postgres.signal(Signal::SIGCONT);
+    println!("nobody waited longer than {took:?}");
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    until("it answers again", async || admin.get(&path).await.status == 200).await;
+    let ended = admin.ended(&run).await;
+    assert_eq!(ended["status"], "FINISHED", "{ended:#}");
+    let said = admin.log(&run).await.into_iter().filter(|line| line.starts_with("line ")).count();
+    assert_eq!(said, 40, "each line once");
     drop(server);
 }

@@ -102,6 +102,10 @@ async fn check_counts_the_people_whose_credentials_the_key_opens() {
     .unwrap();
     db.close().await;
     says(check().env("GEE_ENCRYPTION_KEY", "right"), "ok    credentials: those of 2 people can be read").await;
+    let key = "k".repeat(40);
+    let twice =
+        check().env("ENVIRONMENT", "prod").env("JWT_SECRET_KEY", key.as_str()).env("GEE_ENCRYPTION_KEY", key.as_str());
+    twice.run().await.failed("With ENVIRONMENT=prod GEE_ENCRYPTION_KEY must be another one than JWT_SECRET_KEY.");
     let known = check().env("GEE_ENCRYPTION_KEY", "default-key-change-in-production");
     known.run().await.failed("is the default that everybody knows");
 }

@@ -8,6 +8,7 @@
 
 mod api;
 mod beside;
+mod boundaries;
 mod build;
 mod cli;
 mod clients;

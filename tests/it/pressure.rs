@@ -194,7 +194,8 @@ async fn two_hundred_containers_that_sign_in_before_every_word_starve_nobody() {
         while !over.load(Ordering::SeqCst) {
             heard(async || ada.get("/api/v1/execution/user?page=1").await).await.expect(200);
             served += 1;
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            // Within the hour's limit, however long many containers take.
+            tokio::time::sleep(Duration::from_millis(10 * runs.len() as u64)).await;
         }
         served
     };

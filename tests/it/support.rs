@@ -2,6 +2,7 @@
 
 mod client;
 mod database;
+pub mod google;
 mod index;
 pub mod mail_server;
 mod package;

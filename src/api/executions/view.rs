@@ -1,11 +1,14 @@
 //! An execution as clients see it, and what `include` and `exclude` make of it. A list is loaded in batches: one query for
 //! each kind of thing that is included, however many rows there are.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use axum::http::HeaderMap;
 use serde::Serialize;
-use serde_json::{Map, Value, json, value::RawValue};
+use serde_json::{
+    Value, json,
+    value::{RawValue, to_raw_value},
+};
 
 use crate::{
     api::{
@@ -21,7 +24,6 @@ use crate::{
         self, Id,
         executions::{Execution, Parts},
         logs::ExecutionLog,
-        scripts::Script,
         users::Profile,
     },
 };
@@ -56,8 +58,11 @@ pub struct ExecutionView {
     /// What `include` asked for, `failure`, `queue` and `script_version`.
     #[serde(flatten)]
     #[schema(value_type = Object)]
-    pub more: Map<String, Value>,
+    pub more: More,
 }
+
+/// Members by name, each as the text that it is in the answer.
+type More = BTreeMap<&'static str, Box<RawValue>>;
 
 /// What of an execution an answer shows.
 #[derive(Debug, Clone)]
@@ -152,9 +157,15 @@ pub(in crate::api) fn person(user: &User, profile: Option<&Profile>) -> Result<V
 #[derive(Default)]
 struct Loaded {
     logs: HashMap<Id, Vec<ExecutionLog>>,
-    scripts: HashMap<Id, Script>,
+    scripts: HashMap<Id, Included>,
     people: HashMap<Id, Profile>,
     queue: HashMap<Id, queue::Queue>,
+}
+
+/// A script of many rows, written once.
+struct Included {
+    name: Box<RawValue>,
+    whole: Box<RawValue>,
 }
 
 async fn load(app: &App, rows: &[Execution], shown: &Shown<'_>) -> Result<Loaded> {
@@ -179,7 +190,11 @@ async fn load(app: &App, rows: &[Execution], shown: &Shown<'_>) -> Result<Loaded
     }
     if shown.wants("script") || shown.wants("script_name") {
         let scripts = store::scripts::with_ids(&app.db, &ids(|e| e.script_id)).await?;
-        loaded.scripts = scripts.into_iter().map(|script| (script.id, script)).collect();
+        for script in scripts {
+            let included =
+                Included { name: raw(&script.name)?, whole: raw(&ScriptView::of(&script, shown.for_plugin))? };
+            loaded.scripts.insert(script.id, included);
+        }
     }
     if ["user", "user_name", "user_email"].iter().any(|name| shown.wants(name)) {
         let people = store::users::profiles(&app.db, &ids(|e| e.user_id)).await?;
@@ -230,43 +245,43 @@ pub(in crate::api) async fn view(
 }
 
 fn of(app: &App, user: Option<&User>, e: Execution, shown: &Shown<'_>, loaded: &mut Loaded) -> Result<ExecutionView> {
-    let mut more = Map::new();
+    let mut more = More::new();
     let admin = user.is_some_and(User::is_admin);
     if let Some(failure) = e.failure.filter(|_| shown.whole || shown.wants("failure")) {
-        more.insert("failure".into(), serde_json::from_str(failure.0.get()).map_err(anyhow::Error::from)?);
+        more.insert("failure", failure.0);
     }
     if e.status == Status::Pending && (shown.whole || shown.wants("queue")) {
-        more.insert("queue".into(), value(loaded.queue.remove(&e.id))?);
+        more.insert("queue", raw(&loaded.queue.remove(&e.id))?);
     }
     if shown.whole || shown.wants("script_version") {
-        more.insert("script_version".into(), json!(e.script_version));
+        more.insert("script_version", raw(&e.script_version)?);
     }
     if shown.wants("logs") {
-        more.insert("logs".into(), value(loaded.logs.remove(&e.id).unwrap_or_default())?);
+        more.insert("logs", raw(&loaded.logs.remove(&e.id).unwrap_or_default())?);
     }
     if shown.wants("duration") {
         let end = e.end_date.unwrap_or_else(|| app.clock.now());
         let seconds = e.start_date.map(|start| (end - start).as_seconds_f64());
-        more.insert("duration".into(), json!(seconds));
+        more.insert("duration", raw(&seconds)?);
     }
+    let null = || RawValue::NULL.to_owned();
     let script = e.script_id.and_then(|id| loaded.scripts.get(&id));
     if shown.wants("script_name") {
-        more.insert("script_name".into(), json!(script.map(|s| &s.name)));
+        more.insert("script_name", script.map_or_else(null, |script| script.name.clone()));
     }
     if shown.wants("script") {
-        more.insert("script".into(), value(script.map(|s| ScriptView::of(s, shown.for_plugin)))?);
+        more.insert("script", script.map_or_else(null, |script| script.whole.clone()));
     }
     let owner = e.user_id.and_then(|id| loaded.people.get(&id));
     if admin && shown.wants("user_name") {
-        more.insert("user_name".into(), json!(owner.map(|o| &o.name)));
+        more.insert("user_name", raw(&owner.map(|o| &o.name))?);
     }
     if admin && shown.wants("user_email") {
-        more.insert("user_email".into(), json!(owner.map(|o| &o.email)));
+        more.insert("user_email", raw(&owner.map(|o| &o.email))?);
     }
     if let Some(user) = user.filter(|_| shown.wants("user")) {
-        more.insert("user".into(), person(user, owner)?);
+        more.insert("user", raw(&person(user, owner)?)?);
     }
-    let null = || Some(RawValue::NULL.to_owned());
     Ok(ExecutionView {
         id: e.id,
         script_id: e.script_id,
@@ -275,12 +290,17 @@ fn of(app: &App, user: Option<&User>, e: Execution, shown: &Shown<'_>, loaded: &
         end_date: e.end_date,
         status: e.status,
         progress: e.progress,
-        params: if shown.params { e.params.map(|p| p.0).or_else(null) } else { None },
-        results: if shown.results { e.results.map(|r| r.0).or_else(null) } else { None },
+        params: if shown.params { Some(e.params.map_or_else(null, |p| p.0)) } else { None },
+        results: if shown.results { Some(e.results.map_or_else(null, |r| r.0)) } else { None },
         queued_at: e.queued_at,
         dispatched_at: e.dispatched_at,
         is_plugin_execution: e.is_plugin_execution.unwrap_or(true),
         deleted: e.deleted.unwrap_or(false),
         more,
     })
+}
+
+/// A member of an answer, or the server's own fault.
+fn raw<T: Serialize>(of: &T) -> Result<Box<RawValue>> {
+    to_raw_value(of).map_err(|error| Error::Internal(error.into()))
 }

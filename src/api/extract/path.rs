@@ -32,7 +32,7 @@ impl UserPath {
     }
 }
 
-/// `{id}`: a UUID; `None` if it is none, which names nothing.
+/// `{id}`, or `{user}` where no address will do: a UUID; `None` if it is none, which names nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct IdPath(pub Option<Id>);
 
@@ -71,6 +71,18 @@ impl FromRequestParts<App> for NamePath {
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self> {
         Ok(NamePath(params(parts).await?.remove("name").unwrap_or_default().replace('\0', "")))
+    }
+}
+
+/// `{language}`: a code such as `es`, which may name nothing.
+#[derive(Debug, Clone)]
+pub struct LanguagePath(pub String);
+
+impl FromRequestParts<App> for LanguagePath {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self> {
+        Ok(LanguagePath(params(parts).await?.remove("language").unwrap_or_default().replace('\0', "")))
     }
 }
 
@@ -133,7 +145,8 @@ impl FromRequestParts<App> for IdPath {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self> {
-        Ok(IdPath(params(parts).await?.get("id").and_then(|text| Id::parse(text))))
+        let params = params(parts).await?;
+        Ok(IdPath(params.get("id").or_else(|| params.get("user")).and_then(|text| Id::parse(text))))
     }
 }
 

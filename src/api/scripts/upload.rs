@@ -141,7 +141,7 @@ async fn add_version(
     store::script_versions::insert(tx, version, &new, now).await?;
     let job = NewJob { kind: jobs::BUILD_SCRIPT, subject: version, unique_key: Some(format!("build:{version}")) };
     store::jobs::insert(tx, &job, now).await?;
-    tx.notify().await?;
+    tx.notify();
     Ok(())
 }
 

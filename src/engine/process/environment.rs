@@ -333,7 +333,7 @@ impl Build<'_> {
             trusted: self.index.trusted("https"),
             plain: self.index.trusted("http"),
             upstream: self.index.upstream.clone(),
-            api: None,
+            ..Gate::default()
         }
     }
 }

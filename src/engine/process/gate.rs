@@ -30,6 +30,8 @@ const ALL_CONNECTIONS: usize = 4_096;
 /// Refusals of one unit that are written down.
 const TOLD: u32 = 50;
 const HEAD_BYTES: usize = 16 * 1024;
+/// Bytes of what a run sends to have a loan changed.
+const LENDING_BYTES: u64 = 16 * 1024;
 const HEAD_TIME: Duration = Duration::from_secs(30);
 const CONNECT_TIME: Duration = Duration::from_secs(15);
 /// Characters of a host in a sentence; what is longer is no host.
@@ -84,6 +86,8 @@ struct Request {
     port: u16,
     /// For a request that is no CONNECT.
     plain: Option<Plain>,
+    /// Bytes of the body, for the one request to the server.
+    lends: Option<u64>,
     /// What came after the head.
     early: Vec<u8>,
 }
@@ -204,6 +208,10 @@ impl Gate {
             }
             Some(plain) => {
                 outside.write_all(plain.head(proxied).as_bytes()).await.map_err(failed)?;
+                if let Some(length) = request.lends {
+                    let mut body = (&request.early[..]).chain(&mut *stream).take(length);
+                    tokio::io::copy(&mut body, &mut outside).await.map_err(failed)?;
+                }
                 // One way only: a second request on this connection would not be looked at.
                 let count = tokio::io::copy(&mut outside, stream).await.unwrap_or(0);
                 self.bytes.set(self.bytes.get() + count);
@@ -237,14 +245,18 @@ impl Gate {
                 .rsplit_once(':')
                 .and_then(|(host, port)| Some((host, port.parse().ok()?)))
                 .ok_or(Refusal::Bad(400, "CONNECT needs host:port."))?;
-            return Ok(Request { host: normal(host)?, port, plain: None, early });
+            return Ok(Request { host: normal(host)?, port, plain: None, lends: None, early });
         }
         let url = Url::parse(target).ok().filter(|url| url.scheme() == "http");
         let Some((url, host)) = url.as_ref().and_then(|url| Some((url, url.host_str()?))) else {
             return Err(Refusal::Bad(405, "This proxy knows CONNECT only."));
         };
-        let request =
-            Request { host: normal(host)?, port: url.port_or_known_default().unwrap_or(80), plain: None, early };
+        let lender = self.rules.lender.as_ref().filter(|lender| method == "POST" && lender.inside == url.as_str());
+        if let Some(lender) = lender {
+            return lending(&lender.outside, lines, early);
+        }
+        let port = url.port_or_known_default().unwrap_or(80);
+        let request = Request { host: normal(host)?, port, plain: None, lends: None, early };
         let api = self.is_api(&request);
         if !api && !named(&self.rules.plain, &request) {
             return Err(forbidden(&request, "only HTTPS is allowed"));
@@ -276,6 +288,7 @@ impl Gate {
     /// looked at, and never through a tunnel.
     fn trusts(&self, request: &Request) -> bool {
         self.is_api(request)
+            || request.lends.is_some()
             || named(if request.plain.is_some() { &self.rules.plain } else { &self.rules.trusted }, request)
     }
 
@@ -315,7 +328,8 @@ impl Gate {
             return Err(forbidden(request, "the address is not public"));
         }
         // What is trusted and near, an index of the own network, the machine's proxy would not find.
-        if let Some(upstream) = self.rules.upstream.as_ref().filter(|_| !private && !self.is_api(request)) {
+        let direct = private || self.is_api(request) || request.lends.is_some();
+        if let Some(upstream) = self.rules.upstream.as_ref().filter(|_| !direct) {
             let proxy = Url::parse(upstream).ok().and_then(|url| {
                 Some((url.host_str()?.trim_matches(['[', ']']).to_owned(), url.port_or_known_default()?))
             });
@@ -363,6 +377,28 @@ const HOP: &[&str] = &[
     "upgrade",
     "te",
 ];
+
+/// The one request to the server: what a run was lent is changed. Of its headers only those of the body are sent on.
+fn lending<'a>(outside: &str, lines: impl Iterator<Item = &'a str>, early: Vec<u8>) -> Result<Request, Refusal> {
+    let url =
+        Url::parse(outside).map_err(|_| Refusal::Failed(502, "The server's address is not understood.".into()))?;
+    let mut headers = format!("Host: {}\r\n", &url[Position::BeforeHost..Position::AfterPort]);
+    let mut length = None;
+    for line in lines.take_while(|line| !line.is_empty()) {
+        let (name, value) = line.split_once(':').unwrap_or((line, ""));
+        match name.to_ascii_lowercase().as_str() {
+            "content-length" => length = value.trim().parse().ok().filter(|length| *length <= LENDING_BYTES),
+            "content-type" => headers.push_str(&format!("{line}\r\n")),
+            _ => {}
+        }
+    }
+    let length = length.ok_or(Refusal::Bad(400, "The body needs a length, of at most 16 KiB."))?;
+    headers.push_str(&format!("Content-Length: {length}\r\n"));
+    let host = normal(url.host_str().unwrap_or_default().trim_matches(['[', ']']))?;
+    let port = url.port_or_known_default().unwrap_or(80);
+    let plain = Some(Plain { method: "POST".into(), url, headers });
+    Ok(Request { host, port, plain, lends: Some(length), early })
+}
 
 /// Whether a list of `host:port` names where a request goes.
 fn named(places: &[String], request: &Request) -> bool {

@@ -98,8 +98,18 @@ pub struct Gate {
     /// `host:port` of the server to which runs in containers report: any request passes, whatever its address.
     #[serde(default)]
     pub api: Option<String>,
+    /// The one address of the server that may be reached without TLS, by POST.
+    #[serde(default)]
+    pub lender: Option<Lender>,
     /// `http://host:port` of the machine's own proxy, through which the gate itself goes out.
     pub upstream: Option<String>,
+}
+
+/// An address as a unit knows it, and what is asked in its place.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Lender {
+    pub inside: String,
+    pub outside: String,
 }
 
 /// Where what the unit prints goes.

@@ -14,7 +14,10 @@ use super::Follower;
 use crate::{
     build::{self, configuration::Configuration, requirements::Requirements},
     engine::{Build, Made, NEEDS_SOURCES, Room, Run, Unit},
-    execution::secrets::{self, Mask},
+    execution::{
+        loan::{self, Lending},
+        secrets::{self, Mask},
+    },
     objects,
     store::{self, Id, executions::Parts, logs::Line, script_versions::Version},
 };
@@ -67,7 +70,7 @@ impl Follower<'_> {
             // Where the existing server would have put them.
             app.objects.put(&objects::params_of(id), gzip(params.0.get())?.into()).await?;
         }
-        let Some(secrets) = self.give(version.script_id).await? else { return Ok(None) };
+        let Some(secrets) = self.give(&version, attempt, configuration.uses_gee).await? else { return Ok(None) };
         let (cpu, memory) = store::runs::reservation(&app.db, id).await?.unwrap_or_default();
         Ok(Some(Run {
             execution: id,
@@ -124,21 +127,54 @@ impl Follower<'_> {
         Ok(tx.commit().await?)
     }
 
-    /// What is granted to the script, for this run. It is remembered first. `None` if the job was lost.
-    async fn give(&mut self, script: Id) -> anyhow::Result<Option<BTreeMap<String, SecretString>>> {
-        let app = &self.worker.app;
-        let sealed = store::script_secrets::sealed(&app.db, script).await?;
-        let given = secrets::open(app, script, &sealed)?;
-        self.mask = Mask::of(given.values());
-        if self.memory.secrets != sealed {
-            self.memory.secrets = sealed;
-            let mut tx = app.db.begin().await?;
-            if !store::jobs::hold(&mut tx, self.job, self.worker.lease_until()).await? {
-                return Ok(None);
+    /// What is granted to the script, for this run, and what the run is lent. It is remembered first. `None` if the job was lost.
+    async fn give(
+        &mut self,
+        version: &Version,
+        attempt: i32,
+        uses_gee: bool,
+    ) -> anyhow::Result<Option<BTreeMap<String, SecretString>>> {
+        let (app, id) = (&self.worker.app, self.job.subject_id);
+        let sealed = store::script_secrets::sealed(&app.db, version.script_id).await?;
+        let mut given = secrets::open(app, version.script_id, &sealed)?;
+        let lending = match uses_gee {
+            true => loan::lend(app, id, version, self.worker.engine.api_url()).await?,
+            false => Lending::Nothing,
+        };
+        let mut hidden: Vec<SecretString> = given.values().cloned().collect();
+        if let Lending::Lent(loan) = &lending {
+            hidden.extend(loan.hidden.iter().cloned());
+            for (name, value) in &loan.variables {
+                // A person's own come before what is granted to the script, that before what the settings hold.
+                if loan.source == loan::OF_USER || !given.contains_key(name) {
+                    given.insert(name.clone(), value.clone());
+                }
             }
-            self.remember(&mut tx).await?;
-            tx.commit().await?;
         }
+        self.mask = Mask::of(&hidden);
+        if self.memory.secrets == sealed && matches!(lending, Lending::Nothing) {
+            return Ok(Some(given));
+        }
+        self.memory.secrets = sealed;
+        let mut tx = app.db.begin().await?;
+        if !store::jobs::hold(&mut tx, self.job, self.worker.lease_until()).await? {
+            return Ok(None);
+        }
+        if store::executions::lock(&mut tx, id).await?.is_none() {
+            return Ok(None);
+        }
+        match &lending {
+            Lending::Lent(loan) => store::loans::replace(&mut tx, id, attempt, loan.source, &loan.sealed).await?,
+            Lending::Withheld => {
+                let text =
+                    "Earth Engine credentials are lent to scripts of administrators only; this run has none.".into();
+                let line = Line { level: "WARNING".into(), text, at: app.clock.now() };
+                store::logs::insert(&mut tx, id, &[line]).await?;
+            }
+            Lending::Nothing => {}
+        }
+        self.remember(&mut tx).await?;
+        tx.commit().await?;
         Ok(Some(given))
     }
 

@@ -6,6 +6,7 @@ mod get;
 mod history;
 mod idempotency;
 mod list;
+mod loan;
 mod log;
 mod report;
 mod rerun;

@@ -1,6 +1,6 @@
 //! `check`: each part of the installation, a line each, and nothing is changed.
 
-use crate::support::{Place, Said};
+use crate::support::{Place, Said, google::service_account};
 
 fn is_a_line_each(said: &Said) {
     for line in said.out.lines() {
@@ -52,6 +52,13 @@ async fn a_part_that_fails_does_not_hide_the_others() {
     assert!(line(&said, "database").starts_with("FAILS database: the database does not answer"), "{}", said.out);
     line(&said, "objects");
     assert!(!said.out.contains("secret-word") && !said.err.contains("secret-word"), "{}{}", said.out, said.err);
+
+    let lends = |key: String| place.on_data(&["check"]).env("TE_PYTHON", "/none").env("EE_SERVICE_ACCOUNT_JSON", key);
+    let said = lends(service_account("operator").to_string()).run().await;
+    let whose = "ok    earth engine: runs are lent what their owners have stored, else operator@operator-project.iam.gserviceaccount.com; people cannot consent";
+    assert!(line(&said, "earth engine").starts_with(whose), "{}", said.out);
+    let bad = "EE_SERVICE_ACCOUNT_JSON is not the key of a service account, as JSON or as that in base64.";
+    lends("bm9uZQ==".into()).run().await.failed(bad);
 
     let said = place.on_data(&["check"]).env("TE_MAX_RUNS", "many").run().await;
     said.failed("TE_MAX_RUNS is \"many\"; it must be a number from 1 to 100000.");

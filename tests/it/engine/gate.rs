@@ -85,7 +85,7 @@ fn a_script_reaches_only_the_gate() {
             trusted: vec![format!("127.0.0.1:{trusted}")],
             plain: vec![format!("127.0.0.1:{plain}")],
             upstream: None,
-            api: None,
+            ..Gate::default()
         };
         let connect = |target: &str| format!("CONNECT {target} HTTP/1.1");
         let asks = BTreeMap::from([
@@ -162,8 +162,8 @@ fn a_list_of_hosts_and_the_machines_proxy_are_kept() {
             ]),
             trusted: Vec::new(),
             plain: vec!["index.example:80".into(), format!("localhost:{near}")],
-            api: None,
             upstream: Some(format!("http://me:p%40ss@127.0.0.1:{upstream}")),
+            ..Gate::default()
         };
         let connect = |target: &str| format!("CONNECT {target}:443 HTTP/1.1");
         let asks = BTreeMap::from([

@@ -6,6 +6,10 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use sqlx::{Connection, PgConnection};
 
 use super::{is_root, skip, until};
@@ -81,6 +85,16 @@ impl Postgres {
         command.arg("-D").arg(folder.join("data")).args(["-p", &self.port.to_string(), "-k"]).arg(folder);
         command.args(["-c", "fsync=off", "-c", "full_page_writes=off"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap()
+    }
+
+    /// Sends a signal to all of its processes: `SIGSTOP` lets it stand still as on a machine that is frozen.
+    pub fn signal(&self, signal: Signal) {
+        let own = self.process.as_ref().unwrap().id();
+        let children = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap();
+        for pid in children.split_whitespace().map(|pid| pid.parse().unwrap()).chain([own.cast_signed()]) {
+            // One that has ended meanwhile needs none.
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
     }
 
     /// Kills it as `kill -9` does.
