@@ -56,6 +56,7 @@ install() {
         command -v dockerd >/dev/null || missing+=(docker.io)
         command -v docker-registry >/dev/null || missing+=(docker-registry)
         command -v debootstrap >/dev/null || missing+=(debootstrap)
+        command -v openssl >/dev/null || missing+=(openssl)
         command -v ip >/dev/null || missing+=(iproute2)
     fi
     [ ${#missing[@]} -eq 0 ] && { install_s3; return 0; }

@@ -88,6 +88,11 @@ pub trait Engine: Send + Sync {
         Ok(None)
     }
 
+    /// The machine that units of this place are on.
+    fn machine(&self, node: &str) -> Machine {
+        Machine::this(node)
+    }
+
     /// The units of this engine that live.
     async fn list(&self) -> anyhow::Result<Vec<Unit>>;
 
@@ -123,6 +128,28 @@ pub enum Made {
     Environment,
     /// An image of containers.
     Image,
+}
+
+/// One machine as it is named to people.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    pub id: String,
+    pub hostname: String,
+    pub cpu_nanos: u64,
+    pub memory_bytes: u64,
+}
+
+impl Machine {
+    /// The machine of this process, with the id of its data folder.
+    pub fn this(node: &str) -> Self {
+        let hostname = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+        Machine {
+            id: node.to_owned(),
+            hostname: hostname.unwrap_or_else(|| node.to_owned()),
+            cpu_nanos: crate::jobs::cpu_for_runs(),
+            memory_bytes: crate::jobs::memory_bytes(),
+        }
+    }
 }
 
 /// What the units of a place may reserve together.

@@ -1,6 +1,6 @@
 //! Settings of the engines that run scripts in containers.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use secrecy::SecretString;
 
@@ -11,6 +11,9 @@ use super::reader::Reader;
 pub struct Containers {
     /// `DOCKER_HOST`: the daemon, `unix:///path` or `tcp://host:port`. Default unix:///var/run/docker.sock.
     pub host: String,
+    /// `DOCKER_TLS_VERIFY`, `DOCKER_CERT_PATH`: a daemon at `tcp://` is reached by TLS, and the folder with `ca.pem`, `cert.pem` and `key.pem`.
+    /// Default folder: `.docker` of the account's home.
+    pub tls: Option<PathBuf>,
     /// `REGISTRY_URL`: where images are pushed to, such as `registry.example.org:5000`. Docker alone does without one.
     pub registry: Option<String>,
     /// `TE_REGISTRY_USER` and `TE_REGISTRY_PASSWORD`: if the registry asks who comes.
@@ -46,8 +49,14 @@ impl Containers {
                 None
             }
         };
+        let host = r.text("DOCKER_HOST").unwrap_or_else(|| "unix:///var/run/docker.sock".into());
+        let certificates = r.text("DOCKER_CERT_PATH").map(PathBuf::from);
+        let home = r.env.get("HOME").map(PathBuf::from).unwrap_or_default();
+        let tls = r.text("DOCKER_TLS_VERIFY").filter(|_| host.starts_with("tcp://"));
+        let tls = tls.map(|_| certificates.unwrap_or_else(|| home.join(".docker")));
         Containers {
-            host: r.text("DOCKER_HOST").unwrap_or_else(|| "unix:///var/run/docker.sock".into()),
+            host,
+            tls,
             registry,
             registry_login,
             python_images: images(r, "TE_PYTHON_IMAGES", "python=python:3.12-slim-bookworm"),

@@ -30,7 +30,7 @@ use self::{
     network::{Gates, Way},
 };
 use super::{
-    Build, End, Engine, Exit, Found, Made, News, OUTPUT_BYTES, OUTPUT_LINES, Room, Run, Unit,
+    Build, End, Engine, Exit, Found, Machine, Made, News, OUTPUT_BYTES, OUTPUT_LINES, Room, Run, Unit,
     process::environment::Index,
 };
 use crate::{config::Config, store::Id};
@@ -179,8 +179,13 @@ impl Engine for Docker {
         Made::Image
     }
 
+    fn machine(&self, _node: &str) -> Machine {
+        self.daemon.machine.clone()
+    }
+
     fn room(&self) -> Room {
-        self.daemon.room
+        let machine = &self.daemon.machine;
+        Room { cpu_nanos: machine.cpu_nanos, memory_bytes: machine.memory_bytes / 10 * 8 }
     }
 
     fn keeps_ended(&self) -> bool {

@@ -2,9 +2,12 @@
 
 use std::time::Instant;
 
-use super::{Worker, cpu_for_runs, memory_bytes};
+use super::Worker;
 use crate::{
-    engine::state::{Node, ResourceUsage, Snapshot},
+    engine::{
+        Machine,
+        state::{Node, ResourceUsage, Snapshot},
+    },
     store::{self, Time},
 };
 
@@ -28,13 +31,12 @@ pub async fn report(worker: &Worker, since: Time, up: bool) -> anyhow::Result<()
 
 fn node(worker: &Worker, since: Time, up: bool, now: Time) -> Node {
     let (used, free) = (worker.used(), worker.free());
-    let hostname = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
-    let (cpu, memory) = (cpu_for_runs(), memory_bytes());
+    let Machine { id, hostname, cpu_nanos: cpu, memory_bytes: memory } = worker.engine.machine(&worker.data.node);
     let room = up && worker.has_room_on_disk();
     let fits = free.cpu_nanos.min(free.memory_bytes).max(0) / SMALLEST;
     Node {
-        id: worker.data.node.clone(),
-        hostname: hostname.unwrap_or_else(|| worker.data.node.clone()),
+        id,
+        hostname,
         role: "worker".into(),
         is_manager: false,
         is_leader: false,

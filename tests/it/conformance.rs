@@ -113,6 +113,7 @@ async fn conforms(mut arena: Arena) {
     let mut near = None;
     if arena.kind == arena::Kind::Docker {
         near = Some(containers::serve_beside_sandboxes(&admin, &unit).await);
+        containers::are_reached_by_tls(&arena).await;
         environments::are_built_and_run_as_they_are(&arena, &admin).await;
         environments::of_the_existing_server_run_at_once(&arena, &admin).await;
         environments::go_with_their_script(&arena, &admin).await;

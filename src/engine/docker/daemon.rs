@@ -11,7 +11,7 @@ use secrecy::ExposeSecret;
 
 use crate::{
     config::{Config, containers::Containers},
-    engine::{Room, Unit},
+    engine::{Machine, Unit},
     store::Id,
 };
 
@@ -39,24 +39,39 @@ pub struct Daemon {
     /// This installation.
     pub instance: Id,
     pub settings: Containers,
-    /// What its machine has for runs.
-    pub room: Room,
+    /// What it stands on.
+    pub machine: Machine,
 }
 
 impl Daemon {
     /// Connects, and asks who is there.
     pub async fn open(config: &Config, instance: Id) -> anyhow::Result<Self> {
         let settings = config.containers.clone();
-        let docker = Docker::connect_with_host(&settings.host)
-            .with_context(|| format!("DOCKER_HOST is {:?}, which is not understood", settings.host))?
-            .with_timeout(PATIENCE);
+        let connected = match &settings.tls {
+            Some(folder) => {
+                let [key, certificate, authority] = ["key.pem", "cert.pem", "ca.pem"].map(|name| folder.join(name));
+                let (patience, version) = (PATIENCE.as_secs(), bollard::API_DEFAULT_VERSION);
+                Docker::connect_with_ssl(&settings.host, &key, &certificate, &authority, patience, version)
+                    .with_context(|| {
+                        format!("the certificates of DOCKER_CERT_PATH, {}, are not to be used", folder.display())
+                    })
+            }
+            None => Docker::connect_with_host(&settings.host)
+                .with_context(|| format!("DOCKER_HOST is {:?}, which is not understood", settings.host)),
+        };
+        let docker = connected?.with_timeout(PATIENCE);
         let info = async { docker.clone().negotiate_version().await?.info().await };
         let info = info.await.with_context(|| format!("the Docker daemon at {} does not answer", settings.host))?;
         let docker = docker.negotiate_version().await?;
         let number = |n: Option<i64>| u64::try_from(n.unwrap_or(0)).unwrap_or(0);
-        let room = Room { cpu_nanos: number(info.ncpu) * 1_000_000_000, memory_bytes: number(info.mem_total) / 10 * 8 };
         let id = info.id.filter(|id| !id.is_empty()).context("the Docker daemon has no id")?;
-        Ok(Daemon { docker, id, instance, settings, room })
+        let machine = Machine {
+            hostname: info.name.unwrap_or_else(|| id.clone()),
+            id: id.clone(),
+            cpu_nanos: number(info.ncpu) * 1_000_000_000,
+            memory_bytes: number(info.mem_total),
+        };
+        Ok(Daemon { docker, id, instance, settings, machine })
     }
 
     /// A name of ours for what every installation has one of.

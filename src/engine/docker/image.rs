@@ -274,12 +274,29 @@ impl Task {
                 }
                 Err(error) => {
                     let error = anyhow::Error::from(error);
-                    return if is_away(&error) { Err(error) } else { Ok(Err(sentence(&error))) };
+                    if is_away(&error) {
+                        return Err(error);
+                    }
+                    let said = sentence(&error);
+                    return Ok(Err(if has_no_builder(&error) { format!("{NO_BUILDER} ({said})") } else { said }));
                 }
             }
         }
         Ok(Ok(()))
     }
+}
+
+/// What a daemon lacks that only builds by sessions of BuildKit.
+const NO_BUILDER: &str = "The Docker daemon has no classic builder, which this server needs to build images; name one that has it in DOCKER_HOST";
+
+/// Whether a daemon refuses to build at all, whatever there is to build.
+fn has_no_builder(error: &anyhow::Error) -> bool {
+    let Some(bollard::errors::Error::DockerResponseServerError { status_code, message }) = error.downcast_ref() else {
+        return false;
+    };
+    let message = message.to_lowercase();
+    matches!(status_code, 405 | 501)
+        || ["buildkit", "classic builder", "legacy builder"].iter().any(|word| message.contains(word))
 }
 
 fn sentence(error: &anyhow::Error) -> String {

@@ -226,7 +226,14 @@ impl Follower<'_> {
                     }
                 }
             };
-            match end.exit.and_then(|exit| exit.code) {
+            let exit = end.exit.unwrap_or_default();
+            if let Some(error) = exit.error {
+                return Err(crate::engine::Hindrance(format!(
+                    "The script could not be built for this engine: {error}"
+                ))
+                .into());
+            }
+            match exit.code {
                 Some(0) => {
                     let built = engine.seal(&build).await?;
                     engine.forget(unit).await?;

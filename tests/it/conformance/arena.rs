@@ -13,6 +13,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 use trends_earth::{
+    config::{Config, Flags},
     engine::{Engine, docker::Docker, swarm::Swarm},
     store,
 };
@@ -178,6 +179,19 @@ impl Arena {
 
     fn docker_says(&self, words: &[&str]) -> String {
         docker(&self.host, words)
+    }
+
+    /// The place of the daemon, as it is told to who comes by TLS, with or without a key.
+    pub async fn by_tls(&self, has_key: bool) -> anyhow::Result<String> {
+        let (door, socket) = (setting("TE_TEST_DOCKER_TLS").unwrap(), self.host.strip_prefix("unix://").unwrap());
+        let folder = PathBuf::from(socket).with_file_name("tls").display().to_string();
+        let mut env = vec![("DOCKER_HOST", door), ("DOCKER_CERT_PATH", folder)];
+        if has_key {
+            env.push(("DOCKER_TLS_VERIFY", "1".into()));
+        }
+        let env = env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let config = Config::read(&Flags::default(), env).unwrap();
+        Ok(Docker::open(&config, store::Id::random()).await?.scope().to_owned())
     }
 
     /// Whether the tests' registry has an image.

@@ -70,7 +70,17 @@ pub async fn serve_beside_sandboxes(admin: &Client, unit: &str) -> String {
         assert_eq!(run["status"], "FINISHED", "{run}");
         assert_eq!(engine_of(admin, &run).await, engine);
     }
+    let cluster = admin.get("/api/v1/status/cluster").await.data(200);
+    assert_eq!((&cluster["swarm_active"], &cluster["total_nodes"]), (&json!(false), &json!(2)), "{cluster}");
+    let nodes = cluster["nodes"].as_array().unwrap();
+    assert_ne!(nodes[0]["id"], nodes[1]["id"], "a daemon is a machine of its own, wherever it is");
     near
+}
+
+/// By TLS, to who has a key.
+pub async fn are_reached_by_tls(arena: &Arena) {
+    assert_eq!(arena.by_tls(true).await.unwrap(), arena.engine().await.scope());
+    assert!(arena.by_tls(false).await.is_err());
 }
 
 /// Settings have changed, and what no container was made for gets its image with its first run, which says so.
