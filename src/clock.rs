@@ -38,9 +38,11 @@ impl Clock {
         }
     }
 
-    /// Now, as columns and wire have it. With the time of a database it never goes back, whatever that one does.
+    /// Now, as columns and wire have it. With the time of a database it never goes back, whatever that one does. It is never a
+    /// whole millisecond: on the wire a time has six digits behind the second, and such a one would be written with three.
     pub fn now(&self) -> Time {
-        time(self.us(machine_us()))
+        let us = self.us(machine_us());
+        time(us + i64::from(us % 1_000 == 0))
     }
 
     /// A moment of the machine's own clock, in seconds since 1970, by this one.

@@ -21,8 +21,7 @@ use crate::{
 };
 
 /// What is taken on first: a mail to many keeps nobody else waiting.
-const FIRST: [&str; 6] =
-    [SEND_MAIL, SEND_WEBHOOK, CANCEL_TASKS, SEND_BULK_MAIL, SYNC_SUPPRESSIONS, REFRESH_BOUNDARIES];
+const FIRST: [&str; 6] = [SEND_MAIL, SEND_WEBHOOK, CANCEL_TASKS, SEND_BULK_MAIL, SYNC_SUPPRESSIONS, REFRESH_BOUNDARIES];
 const LAST: [&str; 1] = [SEND_BULK_LETTER];
 /// Letters and calls that are sent at one time.
 const AT_ONCE: usize = 4;
