@@ -34,6 +34,9 @@ const HEAD_BYTES: usize = 16 * 1024;
 const LENDING_BYTES: u64 = 16 * 1024;
 const HEAD_TIME: Duration = Duration::from_secs(30);
 const CONNECT_TIME: Duration = Duration::from_secs(15);
+/// What is still taken of a request that was refused, and how long that may last.
+const LINGER_BYTES: u64 = 64 << 10;
+const LINGER: Duration = Duration::from_secs(1);
 /// Characters of a host in a sentence; what is longer is no host.
 const HOST_CHARS: usize = 255;
 
@@ -176,6 +179,10 @@ impl Gate {
             reason.len()
         );
         let _ = stream.write_all(answer.as_bytes()).await;
+        // A body that is still on its way is taken: closed before, the connection would be reset, and the answer lost with it.
+        let _ = stream.shutdown().await;
+        let mut rest = (&mut stream).take(LINGER_BYTES);
+        let _ = timeout(LINGER, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
     }
 
     fn note(&self, sentence: &str) {

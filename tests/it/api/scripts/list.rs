@@ -88,7 +88,7 @@ async fn executions_inside_of_scripts_are_those_that_the_caller_may_see_newest_f
             hers.push(id);
         }
     }
-    server.execute(&format!("UPDATE execution_flag SET deleted = TRUE WHERE execution_id = '{}'", hers[2])).await;
+    server.execute(&format!("INSERT INTO execution_flag (execution_id, deleted) VALUES ('{}', TRUE)", hers[2])).await;
     let inside = async |who: &Client, path: &str| -> Vec<Value> {
         let data = who.get(&format!("/api/v1/script{path}?include=executions&exclude=description")).await.data(200);
         let scripts = if data.is_array() { data.as_array().unwrap().clone() } else { vec![data] };
