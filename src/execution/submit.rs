@@ -71,9 +71,6 @@ pub async fn submit(app: &App, user: &User, script: &Script, params: &Json, wish
         Some(key) => Some((key, idempotency::fingerprint(script.id, wishes.version, params)?)),
         None => None,
     };
-    let most = app.config.max_waiting_per_user;
-    let standing = store::users::standing(&app.db, user.id, app.config.max_runs_per_user, most).await?;
-    let Standing { slots, active, waiting } = standing;
     let now = app.clock.now();
     let id = Id::random();
     let mut tx = app.db.begin().await?;
@@ -84,6 +81,9 @@ pub async fn submit(app: &App, user: &User, script: &Script, params: &Json, wish
         let execution = execution.ok_or_else(|| anyhow::anyhow!("the execution of a key is not there"))?;
         return Ok(Submitted { execution, replayed: true });
     }
+    let most = app.config.max_waiting_per_user;
+    let standing = store::users::standing(&mut tx, user.id, app.config.max_runs_per_user, most).await?;
+    let Standing { slots, active, waiting } = standing;
     if waiting >= most {
         return Err(Error::Limited {
             detail: format!("{waiting} of your runs are waiting already; start more when some have begun."),

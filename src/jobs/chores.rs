@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chrono::TimeDelta;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
@@ -17,7 +18,10 @@ use super::{
 use crate::{
     app::App,
     clock::after,
-    store::{self, Id, jobs::Job},
+    store::{
+        self, Id,
+        jobs::{Job, NewJob},
+    },
 };
 
 /// What is taken on first: a mail to many keeps nobody else waiting.
@@ -97,6 +101,18 @@ async fn statistics(app: &App) -> anyhow::Result<bool> {
     }
     fold_statistics::check(app).await?;
     Ok(false)
+}
+
+/// Queues a job of this kind if the last one was queued longer ago than `every`: on all nodes together once.
+pub async fn queue_if_due(app: &App, kind: &'static str, every: TimeDelta) -> anyhow::Result<()> {
+    let now = app.clock.now();
+    let mut tx = app.db.begin().await?;
+    if store::roll_up::begin(&mut tx, kind, now - every, now).await? {
+        let job = NewJob { kind, subject: Id::ordered(), unique_key: Some(kind.to_owned()) };
+        store::jobs::insert(&mut tx, &job, now).await?;
+    }
+    tx.commit().await?;
+    Ok(())
 }
 
 /// Takes on whatever is due, as far as there is room.

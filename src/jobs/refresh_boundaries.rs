@@ -6,13 +6,11 @@ use crate::{
     app::App,
     boundaries::refresh::refresh,
     clock::after,
-    jobs::{REFRESH_BOUNDARIES, chores::until_lost},
-    store::{
-        self, Id,
-        boundaries::RELEASES,
-        jobs::{Job, NewJob},
-        roll_up,
+    jobs::{
+        REFRESH_BOUNDARIES,
+        chores::{queue_if_due, until_lost},
     },
+    store::{self, boundaries::RELEASES, jobs::Job},
 };
 
 /// Seconds after which a refresh that failed is tried again.
@@ -24,15 +22,7 @@ pub async fn schedule(app: &App) -> anyhow::Result<()> {
     if app.config.geoboundaries_url.is_none() || days == 0 || app.config.rehearse {
         return Ok(());
     }
-    let now = app.clock.now();
-    let mut tx = app.db.begin().await?;
-    if roll_up::begin(&mut tx, REFRESH_BOUNDARIES, now - TimeDelta::days(days), now).await? {
-        let unique_key = Some(REFRESH_BOUNDARIES.to_owned());
-        store::jobs::insert(&mut tx, &NewJob { kind: REFRESH_BOUNDARIES, subject: Id::ordered(), unique_key }, now)
-            .await?;
-    }
-    tx.commit().await?;
-    Ok(())
+    queue_if_due(app, REFRESH_BOUNDARIES, TimeDelta::days(days)).await
 }
 
 /// Drives the job until every release is as geoBoundaries has it.

@@ -8,15 +8,14 @@ use chrono::TimeDelta;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 
-use super::{SYNC_SUPPRESSIONS, chores::until_lost};
+use super::{
+    SYNC_SUPPRESSIONS,
+    chores::{queue_if_due, until_lost},
+};
 use crate::{
     app::App,
     clock::after,
-    store::{
-        self, Id, Time,
-        jobs::{Job, NewJob},
-        roll_up,
-    },
+    store::{self, Time, jobs::Job},
 };
 
 const EVERY: TimeDelta = TimeDelta::hours(4);
@@ -51,15 +50,7 @@ pub async fn schedule(app: &App) -> anyhow::Result<()> {
     if app.config.sparkpost_key.is_none() || app.config.smtp_url.is_some() || app.config.rehearse {
         return Ok(());
     }
-    let now = app.clock.now();
-    let mut tx = app.db.begin().await?;
-    if roll_up::begin(&mut tx, SYNC_SUPPRESSIONS, now - EVERY, now).await? {
-        let unique_key = Some(SYNC_SUPPRESSIONS.to_owned());
-        store::jobs::insert(&mut tx, &NewJob { kind: SYNC_SUPPRESSIONS, subject: Id::ordered(), unique_key }, now)
-            .await?;
-    }
-    tx.commit().await?;
-    Ok(())
+    queue_if_due(app, SYNC_SUPPRESSIONS, EVERY).await
 }
 
 /// Drives the job.

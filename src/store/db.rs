@@ -343,8 +343,8 @@ impl Tx {
         }
     }
 
-    /// Wakes the workers of all nodes soon after this transaction has committed: one notice for all that commit meanwhile. It
-    /// stands in no transaction of its own accord, because NOTIFY lets only one of the whole database commit at a time.
+    /// Wakes the workers of all nodes soon after this transaction has committed: one notice for all that commit meanwhile. The
+    /// notice is no part of the transaction: with one in them, only one transaction of the whole database commits at a time.
     pub fn notify(&mut self) {
         if let Tx::Postgres(tx) = self {
             tx.announce();

@@ -403,15 +403,16 @@ pub struct Standing {
     pub waiting: i64,
 }
 
-/// How a user stands; `default` slots where his account names no number.
-pub async fn standing(db: &Db, id: Id, default: i64, most: i64) -> sqlx::Result<Standing> {
+/// How a user stands; `default` slots where his account names no number. On SQLite nobody else is accepted meanwhile; on
+/// PostgreSQL those of the same moment are not seen.
+pub async fn standing(tx: &mut Tx, id: Id, default: i64, most: i64) -> sqlx::Result<Standing> {
     let text = sql(format!(
         r#"SELECT {SLOTS}, {ACTIVE}, (SELECT count(*) FROM (SELECT 1 FROM execution e JOIN execution_run r ON r.execution_id = e.id
                WHERE e.user_id = u.id AND e.status IN ('PENDING', 'READY', 'SUBMITTED', 'RUNNING', 'CANCELLING')
                    AND e.status = 'PENDING' LIMIT $3) few) AS waiting
            FROM "user" u WHERE u.id = $2"#
     ));
-    let found = reading!(db, |on| sqlx::query_as(text).bind(default).bind(id).bind(most).fetch_optional(on).await)?;
+    let found = within!(tx, |on| sqlx::query_as(text).bind(default).bind(id).bind(most).fetch_optional(on).await)?;
     Ok(found.unwrap_or(Standing { slots: Some(default), active: 0, waiting: 0 }))
 }
 
